@@ -1,0 +1,89 @@
+"""The implicit derivative of a solution, by the implicit function theorem, for batches that may hold failures."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import equinox.internal as eqxi
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+import lineax as lx
+import optimistix as optx
+from jaxtyping import Array, Float, PyTree
+
+
+class RobustLU(lx.AbstractLinearSolver):
+    """Solves `A x = b` by LU, and by damped least squares where `A` is singular; never raises, never NaN.
+
+    A stock LU makes a whole batch fail when one instance is singular, which for a KKT matrix means a degenerate
+    solution (linearly dependent active constraints, or no strict complementarity). There the answer is
+    `(AᵀA + ε‖A‖²I)⁻¹Aᵀb`, which tends to the least-norm least-squares solution as `ε` vanishes, sharpened by iterated
+    refinement. The operator's input and output must each be a single vector.
+
+    Source: Björck (1996), Numerical Methods for Least Squares Problems, section 2.7, DOI 10.1137/1.9781611971484.
+    """
+
+    refinements: int = 3
+
+    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Any:
+        """Factors the operator's matrix once, plainly and damped."""
+        del options
+        matrix = operator.as_matrix()
+        return matrix, jsl.lu_factor(matrix), eqxi.Static(False)
+
+    def compute(self, state: Any, vector: PyTree[Array], options: dict[str, Any]) -> Any:
+        """The solution, a success, and no statistics."""
+        del options
+        matrix, factors, transposed = state
+        operator = matrix.T if transposed.value else matrix
+        plain = jsl.lu_solve(factors, vector, trans=1 if transposed.value else 0)
+        eps = jnp.finfo(matrix.dtype).eps
+        finite = jnp.all(jnp.isfinite(plain))
+        plain = jnp.where(finite, plain, 0.0)
+        residual = jnp.linalg.norm(operator @ plain - vector)
+        # A backward-stable solution has a residual of eps‖A‖‖x‖; a huge x betrays a singular matrix.
+        sound = residual <= eps**0.5 * jnp.linalg.norm(vector)
+        bounded = jnp.linalg.norm(plain) * jnp.linalg.norm(operator) <= jnp.linalg.norm(vector) / (100 * eps)
+        good = finite & sound & bounded
+        # The second factorisation depends on the first on purpose: batched LAPACK calls that may run side by side can
+        # wait for each other for ever (jaxlib runs both in one thread pool).
+        damped = self._least_squares(jnp.where(good, jnp.eye(plain.size, dtype=plain.dtype), operator), vector, eps)
+        return jnp.where(good, plain, damped), lx.RESULTS.successful, {}
+
+    def _least_squares(self, matrix: Float[Array, "n n"], vector: Float[Array, " n"], eps: Any) -> Float[Array, " n"]:
+        scale = jnp.maximum(jnp.linalg.norm(matrix), jnp.finfo(matrix.dtype).tiny ** 0.25)
+        unit = matrix / scale
+        normal = unit.T @ unit + (10 * eps) * jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+        factor = jsl.cho_factor(normal)
+        x = jnp.zeros_like(vector)
+        for _ in range(self.refinements):
+            x = x + jsl.cho_solve(factor, unit.T @ (vector / scale - unit @ x))
+        return jnp.where(jnp.all(jnp.isfinite(x)), x, 0.0)
+
+    def transpose(self, state: Any, options: dict[str, Any]) -> Any:
+        """The state for the transposed operator, from the same factors."""
+        matrix, factors, transposed = state
+        return (matrix, factors, eqxi.Static(not transposed.value)), {}
+
+    def conj(self, state: Any, options: dict[str, Any]) -> Any:
+        """The state itself: real matrices only."""
+        return state, {}
+
+    def assume_full_rank(self) -> bool:
+        """False: singular matrices are what this solver is for."""
+        return False
+
+
+class KKTAdjoint(optx.AbstractAdjoint):
+    """The default derivative of `solve`: the implicit function theorem on the KKT residual, safe in batches.
+
+    The same linear system as `optimistix.ImplicitAdjoint()`, but a singular KKT matrix gives the least-norm derivative
+    instead of an exception, and a failed instance gives zero (`stats.has_derivative` says which).
+    Forward and reverse mode, and higher derivatives.
+    """
+
+    linear_solver: lx.AbstractLinearSolver = eqx.field(default_factory=RobustLU)
+
+    def apply(self, primal_fn: Callable, rewrite_fn: Callable, inputs: PyTree, tags: frozenset[object]) -> PyTree:
+        """Runs `primal_fn` and attaches the derivative that `rewrite_fn = 0` implies."""
+        return optx.ImplicitAdjoint(self.linear_solver).apply(primal_fn, rewrite_fn, inputs, tags)

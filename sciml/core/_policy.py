@@ -1,0 +1,19 @@
+"""Policies with memory; a policy without memory is any function `(x, w) -> u`."""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import PRNGKeyArray
+
+
+class AbstractPolicy(eqx.Module):
+    """A control policy with memory, for `rollout`."""
+
+    @abstractmethod
+    def init(self, x0: Any) -> Any:
+        """The memory at the start of a run from `x0`."""
+
+    @abstractmethod
+    def step(self, state: Any, x: Any, w: Any, *, key: PRNGKeyArray | None) -> tuple[Any, Any]:
+        """The input for what is seen (`x`, or `observe(x)`) and the exogenous signal `w`, and the next memory."""

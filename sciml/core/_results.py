@@ -1,0 +1,56 @@
+"""How a computation ended: one enumeration for the whole library."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+
+class RESULTS(diffrax.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
+    """Outcome of a solve, a simulation or a fit; each failure names its cause and its cure.
+
+    Extends `diffrax.RESULTS` (which extends those of Optimistix and Lineax), so that the outcome of an
+    inner computation promotes into ours: `RESULTS.promote(inner)`.
+    """
+
+    successful = ""
+    infeasible = (
+        "The solver stopped at a point that locally minimises the constraint violation but is not feasible: the "
+        "constraints contradict each other there. Relax a constraint, or start from another `z0`."
+    )
+    contradictory_bounds = (
+        "`lower > upper` for at least one entry: no decision can satisfy the bounds. Swap or relax them."
+    )
+    unbounded = (
+        "The objective decreases without limit along feasible points. Bound the decision, or check the sign of the "
+        "objective."
+    )
+    nonfinite_start = (
+        "The objective, a constraint or a derivative is NaN or infinite at the start. Choose a `z0` inside the domain "
+        "of the functions (for instance a positive argument of `log`)."
+    )
+    nonfinite_step = (
+        "No trial step gave finite values of the objective and the constraints. Bound the decision so that it stays "
+        "inside the domain of the functions, or rescale the program."
+    )
+    stalled = (
+        "No step improves the iterate any further, and the tolerance is not met. Loosen the solver's `tol` to what the "
+        "dtype allows, scale the program, or start from another `z0`."
+    )
+    diverged = (
+        "The state became NaN or infinite and was frozen at its last finite value. Shorten the step, bound the input, "
+        "or start from another state."
+    )
+    interrupted = "Stopped by the user. Continue from the last checkpoint with `resume`."
+
+
+def is_successful(result: RESULTS) -> Bool[Array, "*batch"]:
+    """Whether `result` is a success, elementwise over a batch of results."""
+    with jax.ensure_compile_time_eval():
+        success = jnp.asarray(RESULTS.successful._value)
+    return jnp.asarray(result._value) == success
+
+
+def message(result: RESULTS) -> str:
+    """The cause and the cure that a single `result` states (empty for a success)."""
+    return RESULTS[result]

@@ -1,0 +1,28 @@
+"""What every verb that produces something returns."""
+
+from typing import Any, Generic, TypeVar
+
+import equinox as eqx
+
+from ._results import RESULTS
+
+Value = TypeVar("Value")
+
+
+class Solution(eqx.Module, Generic[Value]):
+    """What was asked for, and how it was obtained.
+
+    Gradient: `value` and `duals` carry derivatives; `result`, `stats` and `state` carry none (zero in both modes).
+    No leaf is a function, so `jax.vmap` may return it.
+    """
+
+    value: Value
+    """What was asked for."""
+    result: RESULTS
+    """How it ended; compare with `RESULTS.successful`."""
+    stats: Any
+    """Counters and residuals, a record of the producing verb."""
+    duals: Any = None
+    """Multipliers shaped like the constraints, or None."""
+    state: Any = None
+    """Pass back (`warm=` of `solve`) to continue from here."""

@@ -1,0 +1,23 @@
+"""Programs: what is asked. A cost and its constraints, optimal control, KKT residuals and violations."""
+
+from ._describe import describe as describe
+from ._duals import (
+    Duals as Duals,
+    kkt_residual as kkt_residual,
+    lagrangian as lagrangian,
+    Residual as Residual,
+    Violation as Violation,
+    violation as violation,
+)
+from ._flat import FlatProgram as FlatProgram, flatten as flatten, Layout as Layout, unflatten_duals as unflatten_duals
+from ._helpers import between as between, ge as ge, le as le
+from ._optimal_control import (
+    along_trajectory as along_trajectory,
+    guess as guess,
+    OptimalControl as OptimalControl,
+    PathLimits as PathLimits,
+    Shooting as Shooting,
+    to_trajectory as to_trajectory,
+    transcribe as transcribe,
+)
+from ._program import bounds as bounds, constraints as constraints, Program as Program

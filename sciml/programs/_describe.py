@@ -1,0 +1,36 @@
+"""A table of what a program takes and returns."""
+
+from typing import Any
+
+import jax
+import jax.tree_util as jtu
+
+from ..core import as_floats
+from ._program import bounds, constraints, Program
+
+
+def describe(program: Program, z: Any, p: Any = None) -> str:
+    """Prints, and returns, every leaf's name, shape and dtype: decision, bounds, instance, objective, constraints.
+
+    Nothing is computed: the functions are only traced.
+
+    Args:
+        program: the program.
+        z: a decision, of which only the structure matters.
+        p: an instance, likewise.
+    """
+    z, p = as_floats(z, "z"), p
+    shapes = jax.eval_shape(
+        lambda z, p: (bounds(program, z, p), program.objective(z, p), constraints(program, z, p)), z, p
+    )
+    (lower, upper), objective, (ineq, eq) = shapes
+    blocks = {"z": z, "p": p, "lower": lower, "upper": upper, "objective": objective, "ineq": ineq, "eq": eq}
+    rows = [("leaf", "shape", "dtype")]
+    for name, block in blocks.items():
+        for path, leaf in jtu.tree_leaves_with_path(block):
+            shape, dtype = getattr(leaf, "shape", ()), getattr(leaf, "dtype", type(leaf).__name__)
+            rows.append((name + jtu.keystr(path), str(tuple(shape)), str(dtype)))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    table = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    print(table)
+    return table

@@ -1,0 +1,117 @@
+"""Multipliers and the quantities of optimality that need them."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Float, Scalar
+
+from ..core import ravel
+from ._program import bounds, constraints, Program
+
+
+class Duals(eqx.Module):
+    """Multipliers of `L = f + λᵀg + νᵀh - ζ_lᵀ(z - lower) + ζ_uᵀ(z - upper)`."""
+
+    ineq: Any
+    """`λ >= 0`, in the structure that `ineq` returns (an empty tuple where there is none)."""
+    eq: Any
+    """`ν`, in the structure that `eq` returns (an empty tuple where there is none)."""
+    lower: Any
+    """`ζ_l >= 0`, in the structure of the decision."""
+    upper: Any
+    """`ζ_u >= 0`, in the structure of the decision."""
+
+
+class Residual(eqx.Module):
+    """The unscaled KKT residual, block by block, each as its largest entry in absolute value."""
+
+    stationarity: Scalar
+    """`‖∇f + Jgᵀλ + Jhᵀν - ζ_l + ζ_u‖`, in units of the objective per unit of the decision."""
+    feasibility: Scalar
+    """The largest violation of an inequality, equality or bound, in the constraint's own unit."""
+    complementarity: Scalar
+    """The largest `|λ g|` and `|ζ (z - bound)|`, in units of the objective."""
+    dual_sign: Scalar
+    """The largest negative part of a multiplier of an inequality or a bound."""
+
+    @property
+    def largest(self) -> Scalar:
+        """The largest of the four."""
+        return jnp.max(jnp.stack([self.stationarity, self.feasibility, self.complementarity, self.dual_sign]))
+
+
+def lagrangian(program: Program, z: Any, duals: Duals, p: Any) -> Scalar:
+    """`f + λᵀg + νᵀh`, without the bounds' linear terms."""
+    g, h = constraints(program, z, p)
+    return jnp.asarray(program.objective(z, p)) + _dot(duals.ineq, g) + _dot(duals.eq, h)
+
+
+def kkt_residual(program: Program, z: Any, duals: Duals, p: Any) -> Residual:
+    """How far `(z, duals)` is from satisfying the first-order optimality conditions, without any scaling.
+
+    Args:
+        program: the program.
+        z: a decision.
+        duals: multipliers, as in `Solution.duals`.
+        p: the instance.
+
+    Source: Boyd & Vandenberghe (2004), Convex Optimization, section 5.5.3.
+    """
+    (g, h), (low, high) = constraints(program, z, p), bounds(program, z, p)
+    slope = ravel(jax.grad(lambda q: lagrangian(program, q, duals, p))(z))[0]
+    flat = [ravel(part)[0] for part in (z, low, high, duals.lower, duals.upper, g, h, duals.ineq)]
+    x, lower, upper, below, above, g, h, multiplier = flat
+    return Residual(
+        stationarity=_largest(slope - below + above),
+        feasibility=_largest(*(jnp.maximum(v, 0.0) for v in (g, lower - x, x - upper)), h),
+        complementarity=_largest(multiplier * g, _gap(below, x - lower), _gap(above, upper - x)),
+        dual_sign=_largest(*(jnp.maximum(-v, 0.0) for v in (multiplier, below, above))),
+    )
+
+
+def violation(program: Program, z: Any, p: Any) -> "Violation":
+    """By how much each constraint is violated at `z`; zero where it holds."""
+    (g, h), (low, high) = constraints(program, z, p), bounds(program, z, p)
+    positive = lambda tree: jtu.tree_map(lambda v: jnp.maximum(v, 0.0), tree)
+    return Violation(
+        ineq=positive(g),
+        eq=jtu.tree_map(jnp.abs, h),
+        lower=positive(jtu.tree_map(lambda a, b: a - b, low, z)),
+        upper=positive(jtu.tree_map(lambda a, b: a - b, z, high)),
+    )
+
+
+class Violation(eqx.Module):
+    """Nonnegative violations, in the structures of the constraints and of the decision."""
+
+    ineq: Any
+    eq: Any
+    lower: Any
+    upper: Any
+
+    @property
+    def largest(self) -> Scalar:
+        """The largest violation of all."""
+        return _largest(*(jnp.asarray(v) for v in jtu.tree_leaves(self)))
+
+
+def _dot(a: Any, b: Any) -> Scalar:
+    terms = jtu.tree_map(lambda u, v: jnp.sum(u * v), a, b)
+    return sum(jtu.tree_leaves(terms), start=jnp.zeros(()).astype(_dtype(b)))
+
+
+def _dtype(tree: Any) -> Any:
+    leaves = jtu.tree_leaves(tree)
+    return jnp.result_type(leaves[0]) if leaves else jnp.zeros(()).dtype
+
+
+def _largest(*arrays: Array) -> Scalar:
+    sized = [jnp.max(jnp.abs(a)) for a in arrays if a.size]
+    return jnp.max(jnp.stack(sized)) if sized else jnp.zeros(())
+
+
+def _gap(multiplier: Float[Array, " n"], distance: Float[Array, " n"]) -> Float[Array, " n"]:
+    return multiplier * jnp.where(jnp.isfinite(distance), distance, 0.0)

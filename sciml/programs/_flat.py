@@ -1,0 +1,115 @@
+"""A program over vectors: what solvers see, and the way back to the user's structures."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Float, Scalar
+
+from ..core import invalid, ravel, tree_size
+from ._duals import Duals
+from ._program import bounds, constraints, Program
+
+Vector = Float[Array, " n"]
+
+
+class FlatProgram(eqx.Module):
+    """`f`, `g`, `h` as functions of one vector, with everything that the user's functions close over made explicit."""
+
+    functions: Callable[[Any, Any], tuple[Any, Any, Any]]
+    """`(x, p) -> (f, g, h)`, a scalar and two vectors."""
+    limits: Callable[[Any], tuple[Any, Any]]
+    """`p -> (lower, upper)`, two vectors, infinite where there is no bound."""
+    size: int = eqx.field(static=True)
+    n_ineq: int = eqx.field(static=True)
+    n_eq: int = eqx.field(static=True)
+
+
+class Layout(eqx.Module):
+    """The structures of decision and constraints, to return to from vectors."""
+
+    decision: Callable[[Any], Any] = eqx.field(static=True)
+    ineq: Callable[[Any], Any] = eqx.field(static=True)
+    eq: Callable[[Any], Any] = eqx.field(static=True)
+
+
+def flatten(program: Program, z0: Any, p: Any) -> tuple[FlatProgram, Layout, Vector]:
+    """The program over vectors, the structures to return to, and `z0` as a vector.
+
+    Raises:
+        ValueError: if a function of the program returns a wrong shape; the message names it.
+    """
+    f, g, h = _structures(program, z0, p)
+    x0, decision = ravel(z0)
+    dtype = x0.dtype
+
+    def functions(x: Any, p: Any) -> tuple[Any, Any, Any]:
+        z = decision(x)
+        g, h = constraints(program, z, p)
+        return jnp.asarray(program.objective(z, p)).reshape(()).astype(dtype), _vector(g, dtype), _vector(h, dtype)
+
+    def limits(p: Any) -> tuple[Any, Any]:
+        lower, upper = bounds(program, decision(x0), p)
+        return _vector(lower, dtype), _vector(upper, dtype)
+
+    flat = FlatProgram(
+        eqx.filter_closure_convert(functions, x0, p),
+        eqx.filter_closure_convert(limits, p),
+        x0.size,
+        tree_size(g),
+        tree_size(h),
+    )
+    return flat, Layout(decision, _unravel(g), _unravel(h)), x0
+
+
+def unflatten_duals(layout: Layout, ineq: Vector, eq: Vector, lower: Vector, upper: Vector) -> Duals:
+    """Vectors of multipliers in the user's structures."""
+    return Duals(layout.ineq(ineq), layout.eq(eq), layout.decision(lower), layout.decision(upper))
+
+
+def _structures(program: Program, z0: Any, p: Any) -> tuple[Any, Any, Any]:
+    """Shapes of what the three functions return, checked."""
+    f = jax.eval_shape(program.objective, z0, p)
+    if not (hasattr(f, "shape") and f.shape in ((), (1,)) and jnp.issubdtype(f.dtype, jnp.floating)):
+        got = jtu.tree_map(lambda s: f"{s.dtype}{list(s.shape)}", f)
+        raise invalid("objective", f"{got}", "one real scalar", "sum or average over the entries before returning")
+    g, h = jax.eval_shape(lambda z, p: constraints(program, z, p), z0, p)
+    for name, block in (("ineq", g), ("eq", h)):
+        for path, leaf in jtu.tree_leaves_with_path(block):
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                raise invalid(
+                    f"{name}{jtu.keystr(path)}",
+                    f"dtype {leaf.dtype}",
+                    "a real residual, feasible where it is " + ("<= 0" if name == "ineq" else "= 0"),
+                    "return the difference of the two sides (see `le`, `ge`, `between`) instead of a comparison",
+                )
+    return f, g, h
+
+
+def _vector(tree: Any, dtype: Any) -> Vector:
+    leaves = [jnp.ravel(jnp.asarray(leaf)).astype(dtype) for leaf in jtu.tree_leaves(tree)]
+    return jnp.concatenate(leaves) if leaves else jnp.zeros((0,), dtype)
+
+
+def _unravel(struct: Any) -> Callable[[Any], Any]:
+    """The way from a vector to the structure of `struct`, by shapes alone."""
+    leaves, treedef = jtu.tree_flatten(struct)
+
+    def back(vector: Vector) -> Any:
+        parts, start = [], 0
+        for leaf in leaves:
+            parts.append(vector[start : start + leaf.size].reshape(leaf.shape).astype(leaf.dtype))
+            start += leaf.size
+        return jtu.tree_unflatten(treedef, parts)
+
+    return back
+
+
+def lagrangian_terms(flat: FlatProgram, x: Vector, weights: tuple[Scalar, Vector, Vector], p: Any) -> Scalar:
+    """`w_f f + λᵀg + νᵀh` for weights `(w_f, λ, ν)`."""
+    f, g, h = flat.functions(x, p)
+    w, multiplier_g, multiplier_h = weights
+    return w * f + multiplier_g @ g + multiplier_h @ h

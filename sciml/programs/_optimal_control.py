@@ -1,0 +1,257 @@
+"""Optimal control: a cost and limits along a trajectory, and the two programs that it becomes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Scalar, ScalarLike
+
+from ..core import invalid, RESULTS, Trajectory
+from ._program import Program
+
+
+class Shooting(eqx.Module):
+    """The decision of a transcribed optimal-control problem: inputs, and the states that they lead to."""
+
+    x: Any
+    """States at the times 1 ... N, leading axis `N`."""
+    u: Any
+    """Inputs held over the steps 0 ... N-1, leading axis `N`."""
+
+
+class PathLimits(eqx.Module):
+    """Residuals along a trajectory, feasible where `<= 0`; an empty tuple for what is not limited."""
+
+    path: Any
+    terminal: Any
+    x_lower: Any
+    x_upper: Any
+    u_lower: Any
+    u_upper: Any
+
+
+class OptimalControl(eqx.Module):
+    """minimise `Σ_k stage(x_k, u_k, w_k, p) + terminal(x_N, p)` subject to dynamics, path limits and bounds.
+
+    The same problem becomes two programs: `transcribe` makes one over inputs and states for an exact solver;
+    `along_trajectory` makes one over a rolled-out `Trajectory`, for learning a policy and for certifying it. Both have
+    the same cost, so that their values can be compared.
+
+    Args:
+        dynamics: `(x, u, w, p) -> x_next`, one step.
+        stage: `(x, u, w, p) -> scalar`, the cost of one step.
+        initial: `p -> x_0`.
+        horizon: number of steps `N`.
+        exogenous: `p -> w`, signals with leading axis `N` (references, disturbances); None for none.
+        terminal: `(x_N, p) -> scalar`, or None.
+        path: `(x, u, w, p) -> pytree`, `<= 0` at the steps 0 ... N-1, or None.
+        terminal_ineq, terminal_eq: `(x_N, p) -> pytree`, `<= 0` and `= 0`, or None.
+        x_lower, x_upper: bounds on the states 1 ... N: shaped like one state or a prefix of it, or a function of `p`.
+        u_lower, u_upper: bounds on every input, likewise.
+        dt: sampling time, for the time axis of trajectories.
+
+    Source: Rawlings, Mayne & Diehl (2017), Model Predictive Control, section 8.5 (direct multiple shooting, after Bock &
+    Plitt 1984).
+    """
+
+    dynamics: Callable[[Any, Any, Any, Any], Any]
+    stage: Callable[[Any, Any, Any, Any], Any]
+    initial: Callable[[Any], Any]
+    horizon: int = eqx.field(static=True)
+    exogenous: Callable[[Any], Any] | None = None
+    terminal: Callable[[Any, Any], Any] | None = None
+    path: Callable[[Any, Any, Any, Any], Any] | None = None
+    terminal_ineq: Callable[[Any, Any], Any] | None = None
+    terminal_eq: Callable[[Any, Any], Any] | None = None
+    x_lower: Any = None
+    x_upper: Any = None
+    u_lower: Any = None
+    u_upper: Any = None
+    dt: ScalarLike = 1.0
+
+    def __check_init__(self) -> None:
+        if self.horizon < 1:
+            raise invalid("horizon", self.horizon, "at least one step", "give the number of steps N")
+
+
+def transcribe(problem: OptimalControl) -> Program:
+    """The program over `Shooting`, by direct multiple shooting: the dynamics are its equality constraints."""
+    return Program(
+        _ShootingCost(problem),
+        ineq=_ShootingLimits(problem) if _has_limits(problem) else None,
+        eq=_Defects(problem),
+        lower=_ShootingBounds(problem.x_lower, problem.u_lower, problem.horizon),
+        upper=_ShootingBounds(problem.x_upper, problem.u_upper, problem.horizon),
+    )
+
+
+def along_trajectory(problem: OptimalControl, *, tighten: Any = 0.0) -> Program:
+    """The program over a `Trajectory` that obeys the dynamics already: bounds become inequalities (`PathLimits`).
+
+    Args:
+        problem: the optimal-control problem.
+        tighten: margin by which every inequality is tightened, in its own unit; one number.
+    """
+    has_equality = problem.terminal_eq is not None
+    return Program(
+        _TrajectoryCost(problem),
+        ineq=_TrajectoryLimits(problem, tighten),
+        eq=_TerminalEquality(problem) if has_equality else None,
+    )
+
+
+def guess(problem: OptimalControl, u: Any, p: Any) -> Shooting:
+    """A start for the transcribed program: the states that the inputs `u` (leading axis N) lead to."""
+    x0, w = problem.initial(p), _exogenous(problem, p)
+
+    def advance(x: Any, uw: Any) -> tuple[Any, Any]:
+        x = problem.dynamics(x, *uw, p)
+        return x, x
+
+    _, xs = jax.lax.scan(advance, x0, (u, w), length=problem.horizon)
+    return Shooting(xs, u)
+
+
+def to_trajectory(problem: OptimalControl, z: Shooting, p: Any) -> Trajectory:
+    """A transcribed decision as a `Trajectory`, with the initial state in front."""
+    x = _with_initial(problem, z.x, p)
+    t = jnp.arange(problem.horizon + 1) * jnp.asarray(problem.dt)
+    return Trajectory(t, x, z.u, x, RESULTS.successful, jnp.zeros(()))
+
+
+class _ShootingCost(eqx.Module):
+    problem: OptimalControl
+
+    def __call__(self, z: Shooting, p: Any) -> Scalar:
+        return _cost(self.problem, _with_initial(self.problem, z.x, p), z.u, p)
+
+
+class _TrajectoryCost(eqx.Module):
+    problem: OptimalControl
+
+    def __call__(self, z: Trajectory, p: Any) -> Scalar:
+        return _cost(self.problem, z.x, z.u, p)
+
+
+class _Defects(eqx.Module):
+    """`x_{k+1} - dynamics(x_k, u_k)`, and the terminal equality."""
+
+    problem: OptimalControl
+
+    def __call__(self, z: Shooting, p: Any) -> Any:
+        problem = self.problem
+        before = _but_last(_with_initial(problem, z.x, p))
+        step = lambda x, u, w: problem.dynamics(x, u, w, p)
+        after = jax.vmap(step)(before, z.u, _exogenous(problem, p))
+        defects = jtu.tree_map(lambda a, b: a - b, z.x, after)
+        end = () if problem.terminal_eq is None else problem.terminal_eq(_last(z.x), p)
+        return defects, end
+
+
+class _ShootingLimits(eqx.Module):
+    problem: OptimalControl
+
+    def __call__(self, z: Shooting, p: Any) -> Any:
+        return _path_and_terminal(self.problem, _with_initial(self.problem, z.x, p), z.u, p)
+
+
+class _ShootingBounds(eqx.Module):
+    x: Any
+    u: Any
+    horizon: int = eqx.field(static=True)
+
+    def __call__(self, p: Any) -> Shooting:
+        # A bound for one step holds at every step: spread every leaf over the horizon.
+        def spread(bound: Any) -> Any:
+            bound = bound(p) if callable(bound) else bound
+            return jtu.tree_map(lambda b: jnp.broadcast_to(jnp.asarray(b), (self.horizon, *jnp.shape(b))), bound)
+
+        x, u = spread(self.x), spread(self.u)
+        return Shooting(_line_up(x), _line_up(u))
+
+
+class _TrajectoryLimits(eqx.Module):
+    problem: OptimalControl
+    tighten: Any
+
+    def __call__(self, z: Trajectory, p: Any) -> PathLimits:
+        problem, after = self.problem, jtu.tree_map(lambda x: x[1:], z.x)
+        path, terminal = _path_and_terminal(problem, z.x, z.u, p)
+        limits = PathLimits(
+            path,
+            terminal,
+            _excess(problem.x_lower, after, p, -1.0),
+            _excess(problem.x_upper, after, p, 1.0),
+            _excess(problem.u_lower, z.u, p, -1.0),
+            _excess(problem.u_upper, z.u, p, 1.0),
+        )
+        return jtu.tree_map(lambda g: g + self.tighten, limits)
+
+
+class _TerminalEquality(eqx.Module):
+    problem: OptimalControl
+
+    def __call__(self, z: Trajectory, p: Any) -> Any:
+        assert self.problem.terminal_eq is not None
+        return self.problem.terminal_eq(_last(z.x), p)
+
+
+def _cost(problem: OptimalControl, x: Any, u: Any, p: Any) -> Scalar:
+    """`Σ stage + terminal` for states 0 ... N and inputs 0 ... N-1."""
+    stage = lambda x, u, w: problem.stage(x, u, w, p)
+    total = jnp.sum(jax.vmap(stage)(_but_last(x), u, _exogenous(problem, p)))
+    return total if problem.terminal is None else total + problem.terminal(_last(x), p)
+
+
+def _path_and_terminal(problem: OptimalControl, x: Any, u: Any, p: Any) -> tuple[Any, Any]:
+    path, terminal = (), ()
+    if problem.path is not None:
+        each = problem.path
+        path = jax.vmap(lambda x, u, w: each(x, u, w, p))(_but_last(x), u, _exogenous(problem, p))
+    if problem.terminal_ineq is not None:
+        terminal = problem.terminal_ineq(_last(x), p)
+    return path, terminal
+
+
+def _excess(bound: Any, values: Any, p: Any, sign: float) -> Any:
+    """`sign (value - bound)` for every entry that is bounded; infinite bounds drop out as a constant -1."""
+    bound = bound(p) if callable(bound) else bound
+    if bound is None:
+        return ()
+
+    def each(one: Any, part: Any) -> Any:
+        finite = jnp.isfinite(jnp.asarray(one))
+        return jtu.tree_map(
+            lambda v: jnp.where(finite, sign * (v - jnp.where(finite, jnp.asarray(one), 0.0)), -1.0), part
+        )
+
+    return jtu.tree_map(each, bound, values)
+
+
+def _line_up(bound: Any) -> Any:
+    """A scalar bound spread over time has shape (N,): give it trailing axes by leaving it a scalar instead."""
+    return jtu.tree_map(lambda b: b[0] if b.ndim == 1 else b, bound)
+
+
+def _exogenous(problem: OptimalControl, p: Any) -> Any:
+    return None if problem.exogenous is None else problem.exogenous(p)
+
+
+def _has_limits(problem: OptimalControl) -> bool:
+    return problem.path is not None or problem.terminal_ineq is not None
+
+
+def _with_initial(problem: OptimalControl, x: Any, p: Any) -> Any:
+    front = jtu.tree_map(lambda x0, xs: jnp.asarray(x0).astype(xs.dtype)[None], problem.initial(p), x)
+    return jtu.tree_map(lambda a, b: jnp.concatenate([a, b]), front, x)
+
+
+def _but_last(x: Any) -> Any:
+    return jtu.tree_map(lambda v: v[:-1], x)
+
+
+def _last(x: Any) -> Any:
+    return jtu.tree_map(lambda v: v[-1], x)

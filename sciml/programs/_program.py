@@ -1,0 +1,85 @@
+"""A program: a cost and its constraints, as pure functions of a decision and an instance."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+
+from ..core import invalid
+
+
+class Program(eqx.Module):
+    """minimise `f(z, p)` subject to `g(z, p) <= 0`, `h(z, p) = 0`, `lower <= z <= upper`.
+
+    `z` (the decision) and `p` (the instance) are any pytrees of real arrays; `g` and `h` return any pytree, and
+    multipliers, violations and weights come in that same structure, so that names come from the user's own types.
+    Write it for one instance; `jax.vmap` makes the batch.
+
+    Args:
+        objective: `(z, p) -> scalar`, twice differentiable.
+        ineq: `(z, p) -> pytree`, feasible where every entry is `<= 0` (helpers: `le`, `ge`, `between`); or None.
+        eq: `(z, p) -> pytree`, feasible where every entry is `= 0`; or None.
+        lower, upper: bounds on the decision: a pytree shaped like `z` or a prefix of it (one number may bound a whole
+            record; None or infinity: no bound), or a function `p -> ` such a pytree, so that bounds may vary by instance.
+
+    Gradient: a program holds no derivative rules; solvers differentiate solutions with respect to every leaf of `p`.
+
+    Source: Boyd & Vandenberghe (2004), Convex Optimization, section 4.1, for the form and chapter 5 for the signs of
+    the multipliers: `L = f + λᵀg + νᵀh` with `λ >= 0`.
+    """
+
+    objective: Callable[[Any, Any], Any]
+    ineq: Callable[[Any, Any], Any] | None = None
+    eq: Callable[[Any, Any], Any] | None = None
+    lower: Any = None
+    upper: Any = None
+
+
+def bounds(program: Program, z: Any, p: Any) -> tuple[Any, Any]:
+    """The lower and upper bounds of every entry of `z`, as two pytrees shaped like `z` (infinite where unbounded)."""
+    lower = program.lower(p) if callable(program.lower) else program.lower
+    upper = program.upper(p) if callable(program.upper) else program.upper
+    return _spread(lower, z, -jnp.inf, "lower"), _spread(upper, z, jnp.inf, "upper")
+
+
+def constraints(program: Program, z: Any, p: Any) -> tuple[Any, Any]:
+    """The values `g(z, p)` and `h(z, p)`; an empty tuple for a missing block."""
+    g = () if program.ineq is None else program.ineq(z, p)
+    h = () if program.eq is None else program.eq(z, p)
+    return g, h
+
+
+def _spread(bound: Any, z: Any, missing: float, argument: str) -> Any:
+    """`bound`, a prefix of `z`, broadcast to every leaf of `z`."""
+
+    def fill(one: Any, part: Any) -> Any:
+        value = missing if one is None else one
+        return jtu.tree_map(lambda leaf: _broadcast(value, leaf, argument), part)
+
+    try:
+        return jtu.tree_map(fill, bound, z, is_leaf=lambda x: x is None)
+    except (ValueError, TypeError) as error:
+        if f"`{argument}`" in str(error):
+            raise
+        raise invalid(
+            argument,
+            f"the structure {jtu.tree_structure(bound)}",
+            f"the decision's structure {jtu.tree_structure(z)} or a prefix of it",
+            "give one bound for each leaf of `z`, or a single number for all",
+        ) from error
+
+
+def _broadcast(value: Any, leaf: Any, argument: str) -> Any:
+    value, shape = jnp.asarray(value), jnp.shape(leaf)
+    try:
+        return jnp.broadcast_to(value.astype(jax.dtypes.result_type(leaf)), shape)
+    except ValueError as error:
+        raise invalid(
+            argument,
+            f"shape {value.shape}",
+            f"a shape that broadcasts to the decision's {shape}",
+            "give one bound for each entry, or a scalar",
+        ) from error

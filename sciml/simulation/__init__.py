@@ -1,0 +1,10 @@
+"""Runs of systems: `simulate` in continuous time, `rollout` in discrete time with a policy in the loop."""
+
+from ._inputs import (
+    AbstractInput as AbstractInput,
+    Cubic as Cubic,
+    Linear as Linear,
+    ZeroOrderHold as ZeroOrderHold,
+)
+from ._rollout import rollout as rollout
+from ._simulate import simulate as simulate

@@ -1,0 +1,182 @@
+"""`solve`: one program, one instance, an exact answer with its derivative."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Bool
+
+from ..core import as_arrays, as_floats, invalid, is_successful, iterate, KKTAdjoint, RESULTS, Solution, wrong_type
+from ..programs import bounds, FlatProgram, flatten, Program, Residual, unflatten_duals
+from ._abstract import AbstractSolver, Point, SolveStats
+
+
+def solve(
+    program: Program,
+    solver: AbstractSolver,
+    z0: Any,
+    p: Any = None,
+    *,
+    warm: Any = None,
+    max_steps: int = 256,
+    adjoint: optx.AbstractAdjoint | None = None,
+    throw: bool = True,
+) -> Solution:
+    """A local solution of `program` at the instance `p`, with multipliers and derivatives.
+
+    For one instance; `jax.vmap(lambda p: sciml.solve(program, solver, z0, p, throw=False))(ps)` solves a batch, under
+    `jit`, `grad` and `jvp` alike.
+
+    Args:
+        program: objective, constraints and bounds. Define its functions once (not anew in a loop): a new function
+            object is a new program to compile.
+        solver: how, for instance `InteriorPoint()`.
+        z0: where to start, any pytree of numbers; its structure is the decision's structure.
+        p: the instance, any pytree.
+        warm: the `state` of an earlier solution of a program of the same shape, to start from.
+        max_steps: most iterations.
+        adjoint: how to differentiate; default `KKTAdjoint()`. `optimistix.ImplicitAdjoint()` is the reference.
+        throw: whether a failure raises; if False, look at `result`.
+
+    Returns:
+        `Solution` with `value` (like `z0`), `duals` (`Duals`), `stats` (`SolveStats`), `result`, and `state` for `warm`.
+
+    Raises:
+        ValueError: if a function returns a wrong shape, or if bounds contradict each other (when their values are known).
+        With `throw=True` at run time, every failure of `RESULTS`: `max_steps_reached`, `infeasible`, `unbounded`,
+        `stalled`, `nonfinite_start`, `nonfinite_step`, `contradictory_bounds`.
+
+    Gradient: `value` and `duals` are differentiable with respect to every array in `p` and every array that the
+    program's functions close over, in forward and reverse mode and repeatedly, by the implicit function theorem on the
+    KKT residual with the active set at the solution. No derivative with respect to `z0` and `warm` (zero). A failed instance
+    has zero derivatives.
+    """
+    if not isinstance(program, Program):
+        fix = "wrap the function: `sciml.Program(objective)`"
+        raise wrong_type("program", f"a {type(program).__name__}", "a `Program`", fix)
+    if not isinstance(solver, AbstractSolver):
+        raise wrong_type("solver", repr(solver), "a solver object", "pass an instance, such as `InteriorPoint()`")
+    z0, p = as_floats(z0, "z0"), as_arrays(p)
+    if throw:
+        _check_bounds(program, z0, p)
+    solution = _solve(program, solver, z0, p, warm, max_steps, KKTAdjoint() if adjoint is None else adjoint)
+    if throw:
+        solution = solution.result.error_if(solution, ~is_successful(solution.result))
+    return solution
+
+
+def _check_bounds(program: Program, z0: Any, p: Any) -> None:
+    """Contradictory bounds raise at the door where their values are known; elsewhere they become a result."""
+    lower, upper = (jnp.concatenate([jnp.ravel(v) for v in jax.tree.leaves(b)]) for b in bounds(program, z0, p))
+    if isinstance(lower, jax.core.Tracer) or isinstance(upper, jax.core.Tracer):
+        return
+    wrong = [int(i) for i in jnp.flatnonzero(~(lower <= upper))]
+    if wrong:
+        i = wrong[0]
+        got = f"lower = {float(lower[i])} > upper = {float(upper[i])} at entry {i} of the flattened decision"
+        raise invalid("lower", got, "lower <= upper in every entry", "swap the two, or relax one of them")
+
+
+@eqx.filter_jit
+def _solve(
+    program: Program, solver: AbstractSolver, z0: Any, p: Any, warm: Any, max_steps: int, adjoint: optx.AbstractAdjoint
+) -> Solution:
+    flat, layout, x0 = flatten(program, z0, p)
+    x0, warm = jax.lax.stop_gradient(x0), jax.lax.stop_gradient(warm)
+    inputs = (flat, solver, x0, p, warm, max_steps)
+    with jax.default_matmul_precision("highest"):
+        root, (result, state, stats) = adjoint.apply(_iterate, _kkt_root, inputs, frozenset())
+        x, ineq, eq = jnp.split(root, [flat.size, flat.size + flat.n_ineq])
+        below, above = _bound_multipliers(flat, Point(x, ineq, eq), p)
+    duals = unflatten_duals(layout, ineq, eq, below, above)
+    return Solution(layout.decision(x), result, stats, duals, state)
+
+
+def _iterate(inputs: Any) -> Any:
+    """The primal computation: the loop, and a look at the answer that does not trust the loop."""
+    flat, solver, x0, p, warm, max_steps, while_loop = inputs
+    constants = solver.prepare(flat, p)
+    state = solver.init(flat, constants, x0, p, warm)
+    step = lambda s: solver.step(flat, constants, s, p)
+    state, steps = iterate(step, solver.done, state, max_steps=max_steps, while_loop=while_loop)
+    point, result, (barrier, restorations) = solver.finish(flat, constants, state, p)
+    residual = _residual(flat, point, p)
+    out_of_steps = is_successful(result) & ~solver.done(state)
+    result = RESULTS.where(out_of_steps, RESULTS.max_steps_reached, result)
+    # A success must stand outside the loop too; NaN is never a report.
+    lost = is_successful(result) & ~jnp.isfinite(residual.largest)
+    result = RESULTS.where(lost, RESULTS.stalled, result)
+    root = jnp.concatenate([point.x, point.ineq, point.eq])
+    root = jnp.where(jnp.all(jnp.isfinite(root)), root, jnp.concatenate([x0, jnp.zeros_like(root[x0.size :])]))
+    stats = SolveStats(steps, residual, barrier, restorations, is_successful(result))
+    return root, (result, state, stats)
+
+
+def _kkt_root(root: Any, residual: Any, inputs: Any) -> Any:
+    """Zero at a KKT point: the natural residual, whose branches are the active set.
+
+    With `y = x - ∇L` and the projection onto the bounds, `x - proj(y)` is `x - lower` where the lower bound is active,
+    `∇L` where none is; `min(-g, λ)` is `-g` where the inequality is active and `λ` where it is not
+    (Facchinei & Pang 2003, Finite-Dimensional Variational Inequalities, section 1.5). Differentiating it with respect
+    to the root and to `p` is differentiating the equations of the active set.
+    """
+    flat, _, _, p, *_ = inputs
+    result, *_ = residual
+    x, ineq, eq = jnp.split(root, [flat.size, flat.size + flat.n_ineq])
+    lower, upper = flat.limits(p)
+    slope, g, h = _slope(flat, x, ineq, eq, p)
+    target = x - slope
+    stationarity = jnp.where(target < lower, x - lower, jnp.where(target > upper, x - upper, slope))
+    complementarity = jnp.where(ineq >= -g, -g, ineq)
+    value = jnp.concatenate([stationarity, complementarity, h])
+    # A failed instance has no equation to differentiate: zero derivative, whatever its functions do there.
+    return jnp.where(is_successful(result), value, root - jax.lax.stop_gradient(root))
+
+
+# Optimistix wants module-level functions without closure; the runtime type checker of the tests wraps them.
+if _iterate.__globals__["__name__"].startswith("jaxtyping") or hasattr(_iterate, "__wrapped__"):
+    _iterate = getattr(_iterate, "__wrapped__", _iterate)
+    _kkt_root = getattr(_kkt_root, "__wrapped__", _kkt_root)
+
+
+def _slope(flat: FlatProgram, x: Array, ineq: Array, eq: Array, p: Any) -> tuple[Array, Array, Array]:
+    """`∇L` without bounds, and the constraints."""
+    (f, g, h), pull = jax.vjp(lambda x: flat.functions(x, p), x)
+    (slope,) = pull((jnp.ones_like(f), ineq, eq))
+    return slope, g, h
+
+
+def _bound_multipliers(flat: FlatProgram, point: Point, p: Any) -> tuple[Array, Array]:
+    """Stationarity leaves `∇L = ζ_l - ζ_u`: positive parts at the bounds that exist."""
+    lower, upper = flat.limits(p)
+    slope, _, _ = _slope(flat, point.x, point.ineq, point.eq, p)
+    slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
+    below = jnp.where(jnp.isfinite(lower), jnp.maximum(slope, 0.0), 0.0)
+    above = jnp.where(jnp.isfinite(upper), jnp.maximum(-slope, 0.0), 0.0)
+    return below, above
+
+
+def _residual(flat: FlatProgram, point: Point, p: Any) -> Residual:
+    """The unscaled KKT residual of a point, from the program alone."""
+    lower, upper = flat.limits(p)
+    slope, g, h = _slope(flat, point.x, point.ineq, point.eq, p)
+    below = jnp.where(jnp.isfinite(lower), jnp.maximum(slope, 0.0), 0.0)
+    above = jnp.where(jnp.isfinite(upper), jnp.maximum(-slope, 0.0), 0.0)
+    gap = lambda zeta, distance: zeta * jnp.where(jnp.isfinite(distance), distance, 0.0)
+    largest = lambda *parts: jnp.max(jnp.abs(jnp.concatenate(parts)), initial=0.0)
+    # Far from a bound, slope and distance together would count a small slope as a large product: the natural
+    # residual min(|slope|, distance) is what vanishes at a solution; complementarity is counted on top.
+    near = lambda zeta, distance: jnp.where(jnp.isfinite(distance), jnp.minimum(zeta, jnp.abs(distance)), zeta)
+    return Residual(
+        stationarity=largest(slope - below + above, near(below, point.x - lower), near(above, upper - point.x)),
+        feasibility=largest(*(jnp.maximum(v, 0.0) for v in (g, lower - point.x, point.x - upper)), h),
+        complementarity=largest(point.ineq * g, gap(below, point.x - lower), gap(above, upper - point.x)),
+        dual_sign=largest(jnp.maximum(-point.ineq, 0.0)),
+    )
+
+
+def succeeded(solution: Solution) -> Bool[Array, "*batch"]:
+    """Whether each instance of a (batched) solution is a success."""
+    return is_successful(solution.result)

@@ -1,0 +1,11 @@
+"""Streams of examples, splits, windows and measured records."""
+
+from ._csv import read_csv as read_csv, sampling_time as sampling_time
+from ._fixed import Fixed as Fixed
+from ._minibatches import Minibatches as Minibatches
+from ._sampled import Sampled as Sampled
+from ._source import AbstractSource as AbstractSource, Batch as Batch
+from ._split import split as split
+from ._standardise import standardise as standardise, Standardiser as Standardiser
+from ._uniform import Uniform as Uniform
+from ._windows import Windows as Windows

@@ -1,0 +1,36 @@
+"""All instances at every step."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Int, PRNGKeyArray
+
+from sciml.core import as_arrays, batch_size
+
+from ._source import AbstractSource, Batch
+
+
+class Fixed(AbstractSource):
+    """The same full batch at every step; what least-squares methods and quasi-Newton methods need."""
+
+    data: Any
+
+    def __init__(self, data: Any):
+        """Args:
+            data: a record whose leaves have one common leading axis.
+
+        Raises:
+            ValueError: no common leading axis.
+        """
+        self.data = as_arrays(data)
+        batch_size(self.data, "data")
+
+    @property
+    def count(self) -> int:
+        """Number of instances."""
+        return batch_size(self.data, "data")
+
+    def batch(self, step: Int[ArrayLike, ""], *, key: PRNGKeyArray) -> Batch:
+        """All instances in order, whatever the step."""
+        return Batch(self.data, jnp.arange(self.count))

@@ -1,0 +1,46 @@
+"""Parts of a data set, every instance once per epoch."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.tree_util as jtu
+from jax.typing import ArrayLike
+from jaxtyping import Int, PRNGKeyArray
+
+from sciml.core import as_arrays, batch_size
+
+from ._epochs import check_batching, draw
+from ._source import AbstractSource, Batch
+
+
+class Minibatches(AbstractSource):
+    """Random batches without replacement: each epoch is a new permutation that holds every instance once.
+
+    No instance is dropped: where `size` does not divide the number of instances, a batch may end one epoch and begin
+    the next. Permutations are computed entry by entry and never stored: a step costs no more in a large data set.
+    """
+
+    data: Any
+    size: int = eqx.field(static=True)
+
+    def __init__(self, data: Any, size: int):
+        """Args:
+            data: a record whose leaves have one common leading axis.
+            size: instances per batch, at least 1 and at most their number.
+
+        Raises:
+            ValueError: no common leading axis, or `size` out of range.
+        """
+        self.data = as_arrays(data)
+        self.size = size
+        check_batching(batch_size(self.data, "data"), size)
+
+    @property
+    def count(self) -> int:
+        """Number of instances."""
+        return batch_size(self.data, "data")
+
+    def batch(self, step: Int[ArrayLike, ""], *, key: PRNGKeyArray) -> Batch:
+        """The `size` instances of a step."""
+        index = draw(step, self.count, self.size, key)
+        return Batch(jtu.tree_map(lambda leaf: leaf[index], self.data), index)

@@ -1,0 +1,54 @@
+"""Fresh instances from any distribution."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.typing import ArrayLike
+from jaxtyping import Int, PRNGKeyArray
+
+from ._checks import at_least
+from ._source import AbstractSource, Batch
+
+
+class Sampled(AbstractSource):
+    """Fresh samples of a distribution given by its sampler `key -> one instance`; no instance comes twice."""
+
+    sampler: Callable[[PRNGKeyArray], Any]
+    size: int = eqx.field(static=True)
+
+    def __init__(self, sampler: Callable[[PRNGKeyArray], Any], size: int):
+        """Args:
+            sampler: a pure function from a key to one instance, a record of arrays.
+            size: instances per batch, >= 1.
+
+        Raises:
+            ValueError: `size < 1`.
+        """
+        at_least("size", size, 1)
+        self.sampler, self.size = sampler, size
+
+    @property
+    def count(self) -> None:
+        """None: the samples have no identity."""
+        return None
+
+    def draw(self, n: int, *, key: PRNGKeyArray) -> Any:
+        """`n` instances, stacked along a leading axis.
+
+        Args:
+            n: number of instances, >= 1.
+            key: source of randomness.
+
+        Raises:
+            ValueError: `n < 1`.
+        """
+        at_least("n", n, 1)
+        return jax.vmap(self.sampler)(jr.split(key, n))
+
+    def batch(self, step: Int[ArrayLike, ""], *, key: PRNGKeyArray) -> Batch:
+        """`size` fresh instances."""
+        return Batch(self.draw(self.size, key=jr.fold_in(key, step)), jnp.full((self.size,), -1, dtype=int))

@@ -1,0 +1,5 @@
+"""Saving and loading: one pytree per file, and files that are either old or new, never half written."""
+
+from ._format import read_header as read_header
+from ._tree import load as load, save as save
+from ._write import output_folder as output_folder, write_atomic as write_atomic

@@ -1,0 +1,15 @@
+"""Dynamical systems: continuous, discrete, the way from one to the other, and a zoo of reference plants."""
+
+from . import zoo as zoo
+from ._abstract import (
+    AbstractContinuousSystem as AbstractContinuousSystem,
+    AbstractDiscreteSystem as AbstractDiscreteSystem,
+)
+from ._discretise import discretise as discretise, Discretised as Discretised, Exact as Exact
+from ._linear import (
+    LinearContinuous as LinearContinuous,
+    LinearDiscrete as LinearDiscrete,
+    zero_order_hold as zero_order_hold,
+)
+from ._methods import Heun as Heun, Midpoint as Midpoint, RK4 as RK4
+from ._smooth import safe_sqrt as safe_sqrt, smooth_max as smooth_max, smooth_min as smooth_min

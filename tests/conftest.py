@@ -1,0 +1,45 @@
+"""What all tests share: float64, strict promotion, fixed keys, measured data where there is any."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.random as jr
+import pytest
+from jaxtyping import PRNGKeyArray
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture
+def getkey() -> Callable[[], PRNGKeyArray]:
+    """A function that gives another key at each call, the same ones in every run."""
+    count = 0
+
+    def get() -> PRNGKeyArray:
+        nonlocal count
+        count += 1
+        return jr.fold_in(jr.key(20_250_101), count)
+
+    return get
+
+
+@pytest.fixture
+def key(getkey: Callable[[], PRNGKeyArray]) -> PRNGKeyArray:
+    """One key, the same in every run."""
+    return getkey()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of measured records: `SCIML_DATA`, else `../shared/data` beside the repository; skips without one."""
+    named = os.environ.get("SCIML_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(
+            f"no measured data: {'SCIML_DATA names' if named else 'there is no'} {folder}"
+            f"{', which is not a folder' if named else ''}; set SCIML_DATA to the folder that holds cascaded_tanks/"
+        )
+    return folder
