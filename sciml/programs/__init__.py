@@ -2,7 +2,9 @@
 
 from ._describe import describe as describe
 from ._duals import (
+    bound_multipliers as bound_multipliers,
     Duals as Duals,
+    flat_residual as flat_residual,
     kkt_residual as kkt_residual,
     lagrangian as lagrangian,
     Residual as Residual,

@@ -60,16 +60,53 @@ def kkt_residual(program: Program, z: Any, duals: Duals, p: Any) -> Residual:
 
     Source: Boyd & Vandenberghe (2004), Convex Optimization, section 5.5.3.
     """
-    (g, h), (low, high) = constraints(program, z, p), bounds(program, z, p)
-    slope = ravel(jax.grad(lambda q: lagrangian(program, q, duals, p))(z))[0]
-    flat = [ravel(part)[0] for part in (z, low, high, duals.lower, duals.upper, g, h, duals.ineq)]
-    x, lower, upper, below, above, g, h, multiplier = flat
+    (g, h), limits = constraints(program, z, p), bounds(program, z, p)
+    slope = jax.grad(lambda q: lagrangian(program, q, duals, p))(z)
+    flat = lambda tree: ravel(tree)[0]
+    multipliers = (flat(duals.ineq), flat(duals.lower), flat(duals.upper))
+    lower, upper = limits
+    return flat_residual(flat(z), flat(slope), flat(g), flat(h), (flat(lower), flat(upper)), multipliers)
+
+
+def flat_residual(
+    x: Float[Array, " n"],
+    slope: Float[Array, " n"],
+    g: Float[Array, " g"],
+    h: Float[Array, " h"],
+    limits: tuple[Float[Array, " n"], Float[Array, " n"]],
+    multipliers: tuple[Float[Array, " g"], Float[Array, " n"], Float[Array, " n"]],
+) -> Residual:
+    """The KKT residual over vectors.
+
+    Args:
+        x: the decision.
+        slope: `∇f + Jgᵀλ + Jhᵀν`.
+        g, h: values of the constraints.
+        limits: lower and upper bounds.
+        multipliers: those of inequalities, lower and upper bounds.
+    """
+    (lower, upper), (ineq, below, above) = limits, multipliers
+    excess = jnp.concatenate([g, lower - x, x - upper])
+    signed = jnp.concatenate([ineq, below, above])
     return Residual(
-        stationarity=_largest(slope - below + above),
-        feasibility=_largest(*(jnp.maximum(v, 0.0) for v in (g, lower - x, x - upper)), h),
-        complementarity=_largest(multiplier * g, _gap(below, x - lower), _gap(above, upper - x)),
-        dual_sign=_largest(*(jnp.maximum(-v, 0.0) for v in (multiplier, below, above))),
+        stationarity=jnp.max(jnp.abs(slope - below + above), initial=0.0),
+        feasibility=jnp.max(jnp.concatenate([excess, jnp.abs(h)]), initial=0.0),
+        complementarity=jnp.max(jnp.abs(signed * jnp.where(jnp.isfinite(excess), excess, 0.0)), initial=0.0),
+        dual_sign=jnp.max(-signed, initial=0.0),
     )
+
+
+def bound_multipliers(
+    x: Float[Array, " n"], slope: Float[Array, " n"], lower: Float[Array, " n"], upper: Float[Array, " n"]
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """Multipliers of the bounds that explain the slope `∇f + Jgᵀλ + Jhᵀν = ζ_l - ζ_u` best.
+
+    A slope of `s` is a stationarity residual of `s` without the multiplier `s`, and a complementarity residual of
+    `s · distance` with it: the smaller of the two decides.
+    """
+    below = jnp.where((slope > 0) & (x - lower < 1.0), slope, 0.0)
+    above = jnp.where((slope < 0) & (upper - x < 1.0), -slope, 0.0)
+    return below, above
 
 
 def violation(program: Program, z: Any, p: Any) -> "Violation":
@@ -111,7 +148,3 @@ def _dtype(tree: Any) -> Any:
 def _largest(*arrays: Array) -> Scalar:
     sized = [jnp.max(jnp.abs(a)) for a in arrays if a.size]
     return jnp.max(jnp.stack(sized)) if sized else jnp.zeros(())
-
-
-def _gap(multiplier: Float[Array, " n"], distance: Float[Array, " n"]) -> Float[Array, " n"]:
-    return multiplier * jnp.where(jnp.isfinite(distance), distance, 0.0)

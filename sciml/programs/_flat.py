@@ -106,10 +106,3 @@ def _unravel(struct: Any) -> Callable[[Any], Any]:
         return jtu.tree_unflatten(treedef, parts)
 
     return back
-
-
-def lagrangian_terms(flat: FlatProgram, x: Vector, weights: tuple[Scalar, Vector, Vector], p: Any) -> Scalar:
-    """`w_f f + λᵀg + νᵀh` for weights `(w_f, λ, ν)`."""
-    f, g, h = flat.functions(x, p)
-    w, multiplier_g, multiplier_h = weights
-    return w * f + multiplier_g @ g + multiplier_h @ h

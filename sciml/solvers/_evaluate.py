@@ -37,8 +37,6 @@ class Evaluation(eqx.Module):
     """The largest scaled violation."""
     violation_gradient: Vector
     """Gradient of `½‖h‖² + ½‖g₊‖²`."""
-    infeasible_slope: Scalar
-    """Projected gradient of that violation, zero at a point that locally minimises it within the bounds."""
     is_finite: Bool[Array, ""]
 
 
@@ -55,45 +53,47 @@ def evaluate(program: FlatProgram, x: Vector, ineq: Array, eq: Array, scaling: S
     Hessian of the Lagrangian together: `n` forward passes over one reverse pass.
     """
 
-    def both(x: Vector) -> tuple[tuple[Scalar, Array, Array], Vector]:
-        out, pull = jax.vjp(lambda x: values(program, x, scaling, p), x)
-        (slope,) = pull((jnp.ones_like(out[0]), ineq, eq))
+    def both(x: Vector) -> tuple[Vector, Vector]:
+        out, pull = jax.vjp(lambda x: jnp.concatenate(_rows(values(program, x, scaling, p))), x)
+        (slope,) = pull(jnp.concatenate([jnp.ones_like(out[:1]), ineq, eq]))
         return out, slope
 
-    ((f, g, h), slope), push = jax.linearize(both, x)
-    (gradient, columns_g, columns_h), hessian = jax.vmap(push)(jnp.eye(x.size, dtype=x.dtype))
-    jacobian_g, jacobian_h = columns_g.T, columns_h.T
-    lower, upper = program.limits(p)
-    violation_gradient = jacobian_g.T @ jnp.maximum(g, 0.0) + jacobian_h.T @ h
-    finite = [jnp.all(jnp.isfinite(v)) for v in (f, g, h, slope, gradient, jacobian_g, jacobian_h, hessian)]
+    (out, slope), push = jax.linearize(both, x)
+    columns, hessian = jax.vmap(push)(jnp.eye(x.size, dtype=x.dtype))
+    f, g, h = out[0], out[1 : 1 + program.n_ineq], out[1 + program.n_ineq :]
+    violated = jnp.concatenate([jnp.zeros_like(out[:1]), jnp.maximum(g, 0.0), h])
+    finite = jnp.concatenate([out, slope, columns.ravel(), hessian.ravel()])
     return Evaluation(
-        f, g, h, gradient, jacobian_g, jacobian_h, 0.5 * (hessian + hessian.T), slope,
-        violation=jnp.max(jnp.concatenate([jnp.maximum(g, 0.0), jnp.abs(h)]), initial=0.0),
-        violation_gradient=violation_gradient,
-        infeasible_slope=jnp.max(jnp.abs(x - jnp.clip(x - violation_gradient, lower, upper)), initial=0.0),
-        is_finite=jnp.all(jnp.stack(finite)),
+        f, g, h, columns[:, 0], columns[:, 1 : 1 + program.n_ineq].T, columns[:, 1 + program.n_ineq :].T,
+        0.5 * (hessian + hessian.T), slope,
+        violation=jnp.max(jnp.abs(violated)),
+        violation_gradient=columns @ violated,
+        is_finite=jnp.all(jnp.isfinite(finite)),
     )  # fmt: skip
 
 
 def scaling_at(
     program: FlatProgram, x: Vector, p: Any, scale_to: ScalarLike
-) -> tuple[Scaling, Scalar, Array, Array, Bool[Array, ""]]:
-    """Factors that bring every gradient entry at `x` down to `scale_to`, and the scaled values there.
+) -> tuple[Scaling, tuple[Scalar, Array, Array], Bool[Array, ""]]:
+    """Factors that bring every gradient entry at `x` down to `scale_to`; the scaled values; whether all is finite.
 
     Source: Wächter & Biegler (2006), section 3.8. The factors are at least 1e-8 and at most 1.
     """
 
-    def stacked(x: Vector) -> tuple[Vector, tuple[Scalar, Array, Array]]:
-        f, g, h = program.functions(x, p)
-        return jnp.concatenate([f[None], g, h]), (f, g, h)
+    def stacked(x: Vector) -> tuple[Vector, Vector]:
+        out = jnp.concatenate(_rows(program.functions(x, p)))
+        return out, out
 
     n_rows = 1 + program.n_ineq + program.n_eq
     differentiate = jax.jacrev if n_rows < program.size else jax.jacfwd
-    rows, (f, g, h) = differentiate(stacked, has_aux=True)(x)
+    rows, out = differentiate(stacked, has_aux=True)(x)
     largest = jnp.max(jnp.abs(rows), axis=1, initial=0.0)
-    finite = jnp.all(jnp.isfinite(rows))
-    tiny = jnp.finfo(x.dtype).tiny
-    factor = jnp.clip(scale_to / jnp.maximum(largest, tiny), 1e-8, 1.0)
+    factor = jnp.clip(scale_to / jnp.maximum(largest, jnp.finfo(x.dtype).tiny), 1e-8, 1.0)
     factor = jnp.where(jnp.isfinite(factor), factor, 1.0)
-    scaling = Scaling(factor[0], factor[1 : 1 + program.n_ineq], factor[1 + program.n_ineq :])
-    return scaling, scaling.objective * f, scaling.ineq * g, scaling.eq * h, finite
+    cut = lambda v: (v[0], v[1 : 1 + program.n_ineq], v[1 + program.n_ineq :])
+    return Scaling(*cut(factor)), cut(factor * out), jnp.all(jnp.isfinite(largest) & jnp.isfinite(out))
+
+
+def _rows(parts: tuple[Scalar, Array, Array]) -> list[Array]:
+    f, g, h = parts
+    return [f[None], g, h]

@@ -4,63 +4,26 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
+from jaxtyping import Array, Bool, Scalar, ScalarLike
 
 from ..core import RESULTS, tree_where
-from ..programs import FlatProgram
+from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
-from ._evaluate import evaluate, Evaluation, Scaling, scaling_at
+from ._evaluate import evaluate, Evaluation, scaling_at
 from ._line_search import search, Trial
-from ._newton import Direction, newton_direction, restoration_direction, to_boundary
-
-Vector = Float[Array, " n"]
+from ._newton import Direction, factorise, Factors, newton_system
+from ._state import Constants, distances, fraction, largest_step, Rows, State, Vector
 
 # Strategy constants, each with its role in Wächter & Biegler (2006), table of section 4 unless stated otherwise.
 _KAPPA_EPSILON = 10.0  # the barrier problem is solved to this multiple of the barrier parameter
 _KAPPA_MU, _THETA_MU = 0.2, 1.5  # linear and superlinear decrease of the barrier parameter
-_KAPPA_SIGMA = 1e10  # how far a bound multiplier may stray from μ / distance
+_KAPPA_SIGMA = 1e10  # how far a multiplier may stray from μ / distance
 _SHIFTS_BEFORE_RESTORATION = 5  # failed line searches, each with a larger Hessian shift, before feasibility comes first
+_MOST_FAILURES = 15
 _MOST_RESTORATIONS = 6
 _RESTORED = 0.1  # restoration ends when the violation has fallen to this fraction
 _HOPELESS = 1e-5  # projected gradient of the violation relative to the violation: a stationary, infeasible point
-
-
-class Constants(eqx.Module):
-    """Bounds, and which of them exist."""
-
-    lower: Vector
-    upper: Vector
-    has_lower: Bool[Array, " n"]
-    has_upper: Bool[Array, " n"]
-    is_fixed: Bool[Array, " n"]
-    contradictory: Bool[Array, ""]
-
-
-class State(eqx.Module):
-    """One iterate in the scaled program, and the memory of the strategy."""
-
-    x: Vector
-    slack: Float[Array, " g"]
-    ineq: Float[Array, " g"]
-    eq: Float[Array, " h"]
-    below: Vector
-    above: Vector
-    scaling: Scaling
-    mu: Scalar
-    penalty: Scalar
-    shift: Scalar
-    """The last Hessian shift that was needed."""
-    floor: Scalar
-    """A Hessian shift imposed after failed line searches, as a trust region would shrink."""
-    failures: Int[Array, ""]
-    restoring: Bool[Array, ""]
-    target: Scalar
-    """The violation at which a restoration ends."""
-    restorations: Int[Array, ""]
-    steps: Int[Array, ""]
-    residual: Scalar
-    stopped: Bool[Array, ""]
-    result: RESULTS
+_NEARLY_HOPELESS = 1e-2  # the same, for an instance that has no step left
 
 
 class InteriorPoint(AbstractSolver):
@@ -102,63 +65,53 @@ class InteriorPoint(AbstractSolver):
         """The bounds at `p`."""
         lower, upper = program.limits(p)
         width = upper - lower
-        eps = jnp.finfo(lower.dtype).eps
-        return Constants(
-            lower,
-            upper,
-            jnp.isfinite(lower),
-            jnp.isfinite(upper),
-            jnp.isfinite(width) & (width <= 10 * eps * jnp.maximum(1.0, jnp.abs(lower))),
-            jnp.any(~(width >= 0)),
-        )
+        size = jnp.maximum(1.0, jnp.abs(jnp.where(jnp.isfinite(lower), lower, 0.0)))
+        fixed = jnp.isfinite(width) & (width <= 10 * jnp.finfo(lower.dtype).eps * size)
+        exists = [jnp.ones(program.n_ineq, bool), jnp.isfinite(lower) & ~fixed, jnp.isfinite(upper) & ~fixed]
+        return Constants(lower, upper, jnp.concatenate(exists), fixed, jnp.any(~(lower <= upper)))
 
     def init(self, program: FlatProgram, constants: Constants, x0: Vector, p: Any, warm: Any) -> State:
         """A strictly interior start near `x0`, or the iterate of `warm`."""
-        dtype = x0.dtype
-        x = _interior(constants, x0, 1e-2 if warm is None else 1e-6)
-        scaling, f, g, h, derivatives_finite = scaling_at(program, x, p, self.scale_to)
-        mu = jnp.asarray(self.mu if warm is None else self.warm_mu, dtype)
-        if warm is None:
-            slack = jnp.maximum(-g, 1e-2)
-            ineq, eq = mu / slack, jnp.zeros_like(h)
-            below, above = _central(constants, x, mu)
-        else:
-            ratio = scaling.objective / scaling.ineq
-            slack = jnp.maximum(-g, jnp.minimum(1e-2, mu))
-            ineq, eq = jnp.maximum(warm.ineq * ratio, mu / slack), warm.eq * scaling.objective / scaling.eq
-            low, high = _central(constants, x, mu)
-            below = jnp.where(constants.has_lower, jnp.maximum(warm.below * scaling.objective, low), 0.0)
-            above = jnp.where(constants.has_upper, jnp.maximum(warm.above * scaling.objective, high), 0.0)
-        finite = jnp.isfinite(f) & jnp.all(jnp.isfinite(g)) & jnp.all(jnp.isfinite(h)) & derivatives_finite
+        dtype, mu = x0.dtype, jnp.asarray(self.mu if warm is None else self.warm_mu, x0.dtype)
+        x = _interior(constants, x0, 1e-2) if warm is None else _interior(constants, warm.x, self.warm_mu)
+        scaling, (f, g, h), finite = scaling_at(program, x, p, self.scale_to)
+        slack = jnp.maximum(-g, 1e-2 if warm is None else jnp.minimum(1e-2, mu))
+        dual = _central(constants, x, slack, mu)
+        eq = jnp.zeros_like(h)
+        if warm is not None:
+            # Multipliers in the scaling of today's start, and no further below the central path than it.
+            ineq = warm.dual[: g.size] * warm.scaling.ineq / scaling.ineq
+            unscaled = jnp.concatenate([ineq, warm.dual[g.size :]]) / warm.scaling.objective
+            dual = jnp.where(constants.exists, jnp.maximum(unscaled * scaling.objective, dual), 0.0)
+            eq = warm.eq * (warm.scaling.eq / scaling.eq) * (scaling.objective / warm.scaling.objective)
         result = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite_start)
         result = RESULTS.where(constants.contradictory, RESULTS.contradictory_bounds, result)
         zero, none = jnp.zeros((), dtype), jnp.asarray(0)
         return State(
-            x, slack, ineq, eq, below, above, scaling, mu,
+            x, slack, dual, eq, scaling, mu,
             penalty=jnp.ones((), dtype), shift=zero, floor=zero, failures=none, restoring=jnp.asarray(False),
-            target=zero, restorations=none, steps=none, residual=jnp.full((), jnp.inf, dtype),
+            target=zero, decay=zero, restorations=none, residual=jnp.full((), jnp.inf, dtype),
             stopped=~finite | constants.contradictory, result=result,
         )  # fmt: skip
 
     def step(self, program: FlatProgram, constants: Constants, state: State, p: Any) -> State:
         """One iteration: evaluate, test, lower the barrier, solve for a direction, search along it."""
         tol, stall_tol = self._tolerances(state.x.dtype)
-        at = evaluate(program, state.x, state.ineq, state.eq, state.scaling, p)
+        at = evaluate(program, state.x, state.dual[: state.slack.size], state.eq, state.scaling, p)
         residual = _unscaled_residual(constants, state, at)
-        converged = (residual <= tol) & ~state.restoring
         mu = _lower_barrier(constants, state, at, tol)
         state = eqx.tree_at(lambda s: (s.mu, s.residual), state, (mu, residual))
-        newton = newton_direction(constants, state, at)
-        repair = restoration_direction(constants, state, at)
-        # One factorisation per pass: the two kinds of step differ only in the matrix and the right-hand side.
-        direction = Direction.solve(tree_where(state.restoring, repair, newton), state.shift, state.floor)
-        trial = search(program, constants, state, at, direction, p)
-        moved = _accept(constants, state, trial, direction)
-        moved = eqx.tree_at(lambda s: s.steps, moved, state.steps + 1)
+        # One factorisation per pass: a restoration step differs only in the matrix and the right-hand side.
+        factors = factorise(newton_system(constants, state, at), state.shift, state.floor)
+        direction = factors.direction(state.dual)
+        trial = search(program, constants, state, at, factors, direction, p)
+        moved = _accept(constants, state, trial, factors, direction)
         moved = _change_mode(constants, state, moved, at, trial)
-        moved = self._judge(state, moved, at, direction, trial, stall_tol)
-        stopped = eqx.tree_at(lambda s: s.stopped, state, jnp.asarray(True))
-        return tree_where(converged, stopped, moved)
+        stop, result = self._judge(constants, state, moved, at, trial, stall_tol)
+        # What stops, stops at the iterate whose residual was judged.
+        stop = stop | (residual <= tol)
+        result = RESULTS.where(residual <= tol, RESULTS.successful, result)
+        return eqx.tree_at(lambda s: (s.stopped, s.result), tree_where(stop, state, moved), (stop, result))
 
     def done(self, state: State) -> Bool[Array, ""]:
         """Whether the instance converged or failed."""
@@ -166,162 +119,134 @@ class InteriorPoint(AbstractSolver):
 
     def finish(self, program: FlatProgram, constants: Constants, state: State, p: Any) -> tuple[Point, RESULTS, Any]:
         """The iterate with its scaling undone."""
-        scale = state.scaling
-        point = Point(
-            jnp.where(constants.is_fixed, constants.lower, state.x),
-            state.ineq * scale.ineq / scale.objective,
-            state.eq * scale.eq / scale.objective,
-        )
-        return point, state.result, (state.mu, state.restorations)
+        return _unscaled(constants, state), state.result, (state.mu, state.restorations)
 
     def _tolerances(self, dtype: Any) -> tuple[Scalar, Scalar]:
         tol = (1e-8 if dtype == jnp.float64 else 1e-4) if self.tol is None else self.tol
         return jnp.asarray(tol, dtype), jnp.asarray(100 * tol if self.stall_tol is None else self.stall_tol, dtype)
 
     def _judge(
-        self, old: State, new: State, at: Evaluation, direction: Direction, trial: Trial, stall_tol: Scalar
-    ) -> State:
-        """Stops an instance that cannot go on, with the reason."""
-        derivatives_finite = at.is_finite
-        blown = jnp.max(jnp.abs(new.x), initial=0.0) > self.unbounded_at
-        hopeless = old.restoring & (at.infeasible_slope <= _HOPELESS * at.violation) & (at.violation > stall_tol)
-        worn_out = (new.failures > 3 * _SHIFTS_BEFORE_RESTORATION) | (new.restorations > _MOST_RESTORATIONS)
-        acceptable = worn_out & (old.residual <= stall_tol)
-        result = new.result
-        result = RESULTS.where(worn_out & ~acceptable, RESULTS.stalled, result)
-        result = RESULTS.where(worn_out & ~acceptable & (at.violation > stall_tol), RESULTS.infeasible, result)
+        self, constants: Constants, old: State, new: State, at: Evaluation, trial: Trial, stall_tol: Scalar
+    ) -> tuple[Bool[Array, ""], RESULTS]:
+        """Whether to stop an instance that cannot go on, and the reason."""
+        violated = at.violation > stall_tol
+        far = jnp.max(jnp.abs(new.x), initial=0.0) > self.unbounded_at
+        far = (far | (at.f < -(self.unbounded_at**2) * old.scaling.objective)) & ~old.restoring
+        lost = far & ~violated
+        flat = _infeasible_slope(constants, old, at)
+        hopeless = violated & (flat <= _HOPELESS * at.violation) & old.restoring
+        worn_out = (new.failures > _MOST_FAILURES) | (new.restorations > _MOST_RESTORATIONS)
+        acceptable = old.residual <= stall_tol
+        result = RESULTS.where(worn_out & ~acceptable, RESULTS.stalled, old.result)
+        result = RESULTS.where(worn_out & violated & (flat <= _NEARLY_HOPELESS * at.violation), RESULTS.infeasible, result)
         result = RESULTS.where(worn_out & ~acceptable & ~trial.any_finite, RESULTS.nonfinite_step, result)
-        result = RESULTS.where(blown & ~old.restoring, RESULTS.unbounded, result)
+        result = RESULTS.where(lost, RESULTS.unbounded, result)
         result = RESULTS.where(hopeless, RESULTS.infeasible, result)
-        result = RESULTS.where(~derivatives_finite, RESULTS.nonfinite_step, result)
-        stop = worn_out | blown | hopeless | ~derivatives_finite
-        # The point at which the derivatives broke down is not worth keeping; the others are the best there is.
-        return eqx.tree_at(lambda s: (s.stopped, s.result), new, (stop, result))
+        result = RESULTS.where(~at.is_finite, RESULTS.nonfinite_step, result)
+        return worn_out | lost | hopeless | ~at.is_finite, result
 
 
-def _interior(constants: Constants, x0: Vector, push: float) -> Vector:
+def _unscaled(constants: Constants, state: State) -> Point:
+    """The iterate in the user's units, fixed entries exactly at their value."""
+    scale = state.scaling
+    x = jnp.where(constants.is_fixed, constants.lower, jnp.clip(state.x, constants.lower, constants.upper))
+    ineq = state.dual[: state.slack.size] * scale.ineq / scale.objective
+    return Point(x, ineq, state.eq * scale.eq / scale.objective)
+
+
+def _interior(constants: Constants, x0: Vector, push: ScalarLike) -> Vector:
     """`x0` moved strictly inside its bounds (Wächter & Biegler 2006, section 3.6)."""
-    lower = jnp.where(constants.has_lower, constants.lower, 0.0)
-    upper = jnp.where(constants.has_upper, constants.upper, 0.0)
-    width = jnp.where(constants.has_lower & constants.has_upper, upper - lower, jnp.inf)
-    from_lower = lower + jnp.minimum(push * jnp.maximum(1.0, jnp.abs(lower)), push * width)
-    from_upper = upper - jnp.minimum(push * jnp.maximum(1.0, jnp.abs(upper)), push * width)
-    x = jnp.where(constants.has_lower, jnp.maximum(x0, from_lower), x0)
-    x = jnp.where(constants.has_upper, jnp.minimum(x, from_upper), x)
+    has_lower, has_upper = jnp.isfinite(constants.lower), jnp.isfinite(constants.upper)
+    lower, upper = jnp.where(has_lower, constants.lower, 0.0), jnp.where(has_upper, constants.upper, 0.0)
+    width = jnp.where(has_lower & has_upper, upper - lower, jnp.inf)
+    from_lower = lower + push * jnp.minimum(jnp.maximum(1.0, jnp.abs(lower)), width)
+    from_upper = upper - push * jnp.minimum(jnp.maximum(1.0, jnp.abs(upper)), width)
+    x = jnp.where(has_lower, jnp.maximum(x0, from_lower), x0)
+    x = jnp.where(has_upper, jnp.minimum(x, from_upper), x)
     return jnp.where(constants.is_fixed, constants.lower, x)
 
 
-def _distances(constants: Constants, x: Vector) -> tuple[Vector, Vector]:
-    """Distances to the lower and the upper bound; 1 where there is none (or where the entry is fixed)."""
-    low = jnp.where(constants.has_lower & ~constants.is_fixed, x - constants.lower, 1.0)
-    high = jnp.where(constants.has_upper & ~constants.is_fixed, constants.upper - x, 1.0)
-    return low, high
-
-
-def _central(constants: Constants, x: Vector, mu: Scalar) -> tuple[Vector, Vector]:
-    """Bound multipliers on the central path, `ζ = μ / distance`."""
-    low, high = _distances(constants, x)
-    free = ~constants.is_fixed
-    return jnp.where(constants.has_lower & free, mu / low, 0.0), jnp.where(constants.has_upper & free, mu / high, 0.0)
+def _central(constants: Constants, x: Vector, slack: Array, mu: Scalar) -> Rows:
+    """Multipliers on the central path, `y = μ / t`."""
+    return jnp.where(constants.exists, mu / distances(constants, x, slack), 0.0)
 
 
 def _unscaled_residual(constants: Constants, state: State, at: Evaluation) -> Scalar:
-    """The largest entry of the KKT residual in the user's own units."""
-    scale = state.scaling
-    slope = jnp.where(constants.is_fixed, 0.0, at.slope - state.below + state.above) / scale.objective
-    low, high = _distances(constants, state.x)
-    blocks = [
-        slope,
-        jnp.maximum(at.g, 0.0) / scale.ineq,
-        at.h / scale.eq,
-        state.ineq * at.g / scale.objective,
-        state.below * low / scale.objective,
-        state.above * high / scale.objective,
-    ]
-    return jnp.max(jnp.abs(jnp.concatenate(blocks)), initial=0.0)
+    """The largest entry of the KKT residual in the user's own units, as `solve` will report it."""
+    scale, point = state.scaling, _unscaled(constants, state)
+    slope = at.slope / scale.objective
+    below, above = bound_multipliers(point.x, slope, constants.lower, constants.upper)
+    limits = (constants.lower, constants.upper)
+    residual = flat_residual(point.x, slope, at.g / scale.ineq, at.h / scale.eq, limits, (point.ineq, below, above))
+    return jnp.where(at.is_finite, residual.largest, jnp.inf)
+
+
+def _infeasible_slope(constants: Constants, state: State, at: Evaluation) -> Scalar:
+    """Projected gradient of the violation, zero where the violation has a local minimum within the bounds."""
+    target = jnp.clip(state.x - at.violation_gradient, constants.lower, constants.upper)
+    return jnp.max(jnp.abs(jnp.where(constants.is_fixed, 0.0, state.x - target)), initial=0.0)
 
 
 def _lower_barrier(constants: Constants, state: State, at: Evaluation, tol: Scalar) -> Scalar:
     """The barrier parameter, lowered (up to thrice) while its own problem is solved well enough."""
     least = jnp.minimum(tol, tol * state.scaling.objective) / 10
-    low, high = _distances(constants, state.x)
-    duals = jnp.concatenate([state.ineq, state.eq, state.below, state.above])
+    n_g, n = state.slack.size, state.x.size
     # Large multipliers make small residuals unreachable: Wächter & Biegler (2006), equation (6).
-    relax = jnp.maximum(100.0, jnp.sum(jnp.abs(duals)) / max(duals.size, 1)) / 100.0
-    slope = jnp.where(constants.is_fixed, 0.0, at.slope - state.below + state.above) / relax
+    mean = (jnp.sum(state.dual) + jnp.sum(jnp.abs(state.eq))) / max(state.dual.size + state.eq.size, 1)
+    relax = jnp.maximum(100.0, mean) / 100.0
+    slope = at.slope - state.dual[n_g : n_g + n] + state.dual[n_g + n :]
+    slope = jnp.where(constants.is_fixed, 0.0, slope) / relax
     primal = jnp.max(jnp.abs(jnp.concatenate([slope, at.g + state.slack, at.h])), initial=0.0)
-    products = [state.slack * state.ineq, state.below * low, state.above * high]
-    exists = [jnp.ones_like(state.slack, bool), constants.has_lower, constants.has_upper]
-    products, exists = jnp.concatenate(products), jnp.concatenate(exists) & True
-    free = jnp.concatenate([jnp.ones_like(state.slack, bool), ~constants.is_fixed, ~constants.is_fixed])
+    products = distances(constants, state.x, state.slack) * state.dual
     mu = state.mu
     for _ in range(3):
-        gap = jnp.max(jnp.where(exists & free, jnp.abs(products - mu), 0.0), initial=0.0) / relax
+        gap = jnp.max(jnp.where(constants.exists, jnp.abs(products - mu), 0.0), initial=0.0) / relax
         solved = jnp.maximum(primal, gap) <= _KAPPA_EPSILON * mu
         lower = jnp.maximum(least, jnp.minimum(_KAPPA_MU * mu, mu**_THETA_MU))
         mu = jnp.where(solved & ~state.restoring, jnp.minimum(mu, lower), mu)
     return mu
 
 
-def _accept(constants: Constants, state: State, trial: Trial, direction: Direction) -> State:
+def _accept(constants: Constants, state: State, trial: Trial, factors: Factors, direction: Direction) -> State:
     """The state after the accepted trial point, or the old one with a larger Hessian shift."""
-    dual_step = to_boundary(state, direction)
-    low, high = _distances(constants, trial.x)
-    below = _keep_central(state.below + dual_step * direction.below, state.mu / low)
-    above = _keep_central(state.above + dual_step * direction.above, state.mu / high)
-    ineq = _keep_central(state.ineq + dual_step * direction.ineq, state.mu / trial.slack)
-    free = ~constants.is_fixed
-    new = (
-        trial.x,
-        trial.slack,
-        ineq,
-        state.eq + trial.length * (direction.eq - state.eq),
-        jnp.where(constants.has_lower & free, below, 0.0),
-        jnp.where(constants.has_upper & free, above, 0.0),
-        trial.penalty,
-        direction.shift,
-        state.floor / 10,
-        jnp.zeros_like(state.failures),
-    )
+    dual_step = largest_step(state.dual, direction.dual, fraction(state.mu), constants.exists)
+    central = _central(constants, trial.x, trial.slack, state.mu)
+    # A wide corridor around the central path: Wächter & Biegler (2006), equation (16).
+    dual = jnp.clip(state.dual + dual_step * direction.dual, central / _KAPPA_SIGMA, central * _KAPPA_SIGMA)
+    eq = state.eq + trial.length * (direction.eq - state.eq)
+    accepted = trial.accepted & factors.is_definite
     # No step: shrink the region in which the model is trusted, by a larger shift.
-    floor = jnp.where(direction.is_definite, jnp.maximum(10 * state.floor, 1e-4 * direction.size), state.floor)
-    old = (
-        state.x, state.slack, state.ineq, state.eq, state.below, state.above, trial.penalty,
-        direction.shift, floor, state.failures + 1,
-    )  # fmt: skip
-    chosen = tree_where(trial.accepted & direction.is_definite, new, old)
-    where = lambda s: (s.x, s.slack, s.ineq, s.eq, s.below, s.above, s.penalty, s.shift, s.floor, s.failures)
-    return eqx.tree_at(where, state, chosen)
-
-
-def _keep_central(multiplier: Array, central: Array) -> Array:
-    """Multipliers within a wide corridor around the central path: Wächter & Biegler (2006), equation (16)."""
-    return jnp.clip(multiplier, central / _KAPPA_SIGMA, central * _KAPPA_SIGMA)
+    larger = jnp.where(factors.is_definite, jnp.maximum(10 * state.floor, 1e-4 * factors.size), state.floor)
+    floor = jnp.where(accepted, state.floor / 10, larger)
+    failures = jnp.where(accepted, 0, state.failures + 1)
+    new, old = (trial.x, trial.slack, dual, eq), (state.x, state.slack, state.dual, state.eq)
+    where = lambda s: (s.x, s.slack, s.dual, s.eq, s.penalty, s.shift, s.floor, s.failures)
+    changed = (*tree_where(accepted, new, old), trial.penalty, factors.shift, floor, failures)
+    return eqx.tree_at(where, state, changed)
 
 
 def _change_mode(constants: Constants, old: State, new: State, at: Evaluation, trial: Trial) -> State:
     """Enters restoration where no step helps, and leaves it where the violation has fallen enough."""
-    tol = jnp.sqrt(jnp.finfo(new.x.dtype).eps)
+    tol = jnp.finfo(new.x.dtype).eps ** 0.5
     enter = ~old.restoring & (new.failures >= _SHIFTS_BEFORE_RESTORATION) & (at.violation > tol)
-    leave = old.restoring & trial.accepted & (trial.violation <= jnp.maximum(old.target, 0.1 * tol))
+    leave = old.restoring & (new.failures == 0) & (trial.violation <= jnp.maximum(old.target, 0.1 * tol))
     mu = jnp.where(leave, jnp.maximum(new.mu, jnp.minimum(0.1, trial.violation)), new.mu)
-    below, above = _central(constants, new.x, mu)
     slack = jnp.where(leave, jnp.maximum(trial.slack, 1e-4 * jnp.minimum(1.0, mu)), new.slack)
-    fresh = (mu / slack, jnp.zeros_like(new.eq), below, above, jnp.ones_like(new.penalty))
-    where = lambda s: (s.ineq, s.eq, s.below, s.above, s.penalty)
-    new = eqx.tree_at(where, new, tree_where(leave, fresh, where(new)))
+    fresh = (_central(constants, new.x, slack, mu), jnp.zeros_like(new.eq), jnp.ones_like(new.penalty))
+    dual, eq, penalty = tree_where(leave, fresh, (new.dual, new.eq, new.penalty))
     reset = enter | leave
-    return eqx.tree_at(
-        lambda s: (s.mu, s.slack, s.restoring, s.target, s.restorations, s.failures, s.floor, s.shift),
-        new,
-        (
-            mu,
-            slack,
-            (old.restoring | enter) & ~leave,
-            jnp.where(enter, _RESTORED * at.violation, old.target),
-            old.restorations + enter.astype(old.restorations.dtype),
-            jnp.where(reset, 0, new.failures),
-            jnp.where(reset, 0.0, new.floor),
-            jnp.where(reset, 0.0, new.shift),
-        ),
-    )
+    changes = {
+        "mu": mu,
+        "slack": slack,
+        "dual": dual,
+        "eq": eq,
+        "penalty": penalty,
+        "restoring": (old.restoring | enter) & ~leave,
+        "target": jnp.where(enter, _RESTORED * at.violation, old.target),
+        "decay": jnp.where(enter, 1.0, 0.2 * old.decay),
+        "restorations": old.restorations + enter.astype(old.restorations.dtype),
+        "failures": jnp.where(reset, 0, new.failures),
+        "floor": jnp.where(reset, 0.0, new.floor),
+        "shift": jnp.where(reset, 0.0, new.shift),
+    }
+    return eqx.tree_at(lambda s: [getattr(s, name) for name in changes], new, list(changes.values()))

@@ -5,12 +5,26 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Bool
+from jax.core import Tracer
+from jaxtyping import Array
 
-from ..core import as_arrays, as_floats, invalid, is_successful, iterate, KKTAdjoint, RESULTS, Solution, wrong_type
-from ..programs import bounds, FlatProgram, flatten, Program, Residual, unflatten_duals
-from ._abstract import AbstractSolver, Point, SolveStats
+from ..core import (
+    as_arrays,
+    as_floats,
+    invalid,
+    is_successful,
+    iterate,
+    KKTAdjoint,
+    RESULTS,
+    Solution,
+    stop_gradient,
+    wrong_type,
+)
+from ..programs import bound_multipliers, bounds, flat_residual, FlatProgram, flatten, Program, unflatten_duals
+from ._abstract import AbstractSolver, SolveStats
 
 
 def solve(
@@ -50,8 +64,8 @@ def solve(
 
     Gradient: `value` and `duals` are differentiable with respect to every array in `p` and every array that the
     program's functions close over, in forward and reverse mode and repeatedly, by the implicit function theorem on the
-    KKT residual with the active set at the solution. No derivative with respect to `z0` and `warm` (zero). A failed instance
-    has zero derivatives.
+    KKT residual with the active set at the solution. No derivative with respect to `z0` and `warm` (zero).
+    A failed instance has zero derivatives.
     """
     if not isinstance(program, Program):
         fix = "wrap the function: `sciml.Program(objective)`"
@@ -69,14 +83,16 @@ def solve(
 
 def _check_bounds(program: Program, z0: Any, p: Any) -> None:
     """Contradictory bounds raise at the door where their values are known; elsewhere they become a result."""
-    lower, upper = (jnp.concatenate([jnp.ravel(v) for v in jax.tree.leaves(b)]) for b in bounds(program, z0, p))
-    if isinstance(lower, jax.core.Tracer) or isinstance(upper, jax.core.Tracer):
-        return
-    wrong = [int(i) for i in jnp.flatnonzero(~(lower <= upper))]
-    if wrong:
-        i = wrong[0]
-        got = f"lower = {float(lower[i])} > upper = {float(upper[i])} at entry {i} of the flattened decision"
-        raise invalid("lower", got, "lower <= upper in every entry", "swap the two, or relax one of them")
+    lower, upper = bounds(program, z0, p)
+    for (path, low), high in zip(jtu.tree_leaves_with_path(lower), jtu.tree_leaves(upper), strict=True):
+        if isinstance(low, Tracer) or isinstance(high, Tracer):
+            return
+        wrong = np.argwhere(~(np.asarray(low) <= np.asarray(high)))
+        if wrong.size:
+            at = tuple(int(i) for i in wrong[0])
+            got = f"lower = {float(low[at])} > upper = {float(high[at])} at entry {at}"
+            fix = "swap the two, or relax one of them"
+            raise invalid(f"lower{jtu.keystr(path)}", got, "lower <= upper in every entry", fix)
 
 
 @eqx.filter_jit
@@ -87,31 +103,40 @@ def _solve(
     x0, warm = jax.lax.stop_gradient(x0), jax.lax.stop_gradient(warm)
     inputs = (flat, solver, x0, p, warm, max_steps)
     with jax.default_matmul_precision("highest"):
-        root, (result, state, stats) = adjoint.apply(_iterate, _kkt_root, inputs, frozenset())
+        root, (result, state, counters) = adjoint.apply(_iterate, _kkt_root, inputs, frozenset())
+        state, counters = stop_gradient((state, counters))
         x, ineq, eq = jnp.split(root, [flat.size, flat.size + flat.n_ineq])
-        below, above = _bound_multipliers(flat, Point(x, ineq, eq), p)
-    duals = unflatten_duals(layout, ineq, eq, below, above)
-    return Solution(layout.decision(x), result, stats, duals, state)
+        # Once more from the program, after the loop: multipliers of the bounds, and a residual that trusts no solver.
+        limits, (slope, g, h) = flat.limits(p), _slope(flat, x, ineq, eq, p)
+        slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
+        below, above = bound_multipliers(x, slope, *limits)
+        residual = stop_gradient(flat_residual(x, slope, g, h, limits, (ineq, below, above)))
+    succeeded = is_successful(result)
+    result = RESULTS.where(succeeded & ~jnp.isfinite(residual.largest), RESULTS.stalled, result)
+    stats = SolveStats(counters.steps, residual, counters.barrier, counters.restorations, succeeded)
+    return Solution(layout.decision(x), result, stats, unflatten_duals(layout, ineq, eq, below, above), state)
+
+
+class _Counters(eqx.Module):
+    steps: Array
+    barrier: Array
+    restorations: Array
 
 
 def _iterate(inputs: Any) -> Any:
-    """The primal computation: the loop, and a look at the answer that does not trust the loop."""
+    """The primal computation: the loop, and its outcome."""
     flat, solver, x0, p, warm, max_steps, while_loop = inputs
     constants = solver.prepare(flat, p)
     state = solver.init(flat, constants, x0, p, warm)
     step = lambda s: solver.step(flat, constants, s, p)
     state, steps = iterate(step, solver.done, state, max_steps=max_steps, while_loop=while_loop)
     point, result, (barrier, restorations) = solver.finish(flat, constants, state, p)
-    residual = _residual(flat, point, p)
     out_of_steps = is_successful(result) & ~solver.done(state)
     result = RESULTS.where(out_of_steps, RESULTS.max_steps_reached, result)
-    # A success must stand outside the loop too; NaN is never a report.
-    lost = is_successful(result) & ~jnp.isfinite(residual.largest)
-    result = RESULTS.where(lost, RESULTS.stalled, result)
     root = jnp.concatenate([point.x, point.ineq, point.eq])
+    # NaN is never a report.
     root = jnp.where(jnp.all(jnp.isfinite(root)), root, jnp.concatenate([x0, jnp.zeros_like(root[x0.size :])]))
-    stats = SolveStats(steps, residual, barrier, restorations, is_successful(result))
-    return root, (result, state, stats)
+    return root, (result, state, _Counters(steps, barrier, restorations))
 
 
 def _kkt_root(root: Any, residual: Any, inputs: Any) -> Any:
@@ -136,9 +161,8 @@ def _kkt_root(root: Any, residual: Any, inputs: Any) -> Any:
 
 
 # Optimistix wants module-level functions without closure; the runtime type checker of the tests wraps them.
-if _iterate.__globals__["__name__"].startswith("jaxtyping") or hasattr(_iterate, "__wrapped__"):
-    _iterate = getattr(_iterate, "__wrapped__", _iterate)
-    _kkt_root = getattr(_kkt_root, "__wrapped__", _kkt_root)
+_iterate = getattr(_iterate, "__wrapped__", _iterate)
+_kkt_root = getattr(_kkt_root, "__wrapped__", _kkt_root)
 
 
 def _slope(flat: FlatProgram, x: Array, ineq: Array, eq: Array, p: Any) -> tuple[Array, Array, Array]:
@@ -146,37 +170,3 @@ def _slope(flat: FlatProgram, x: Array, ineq: Array, eq: Array, p: Any) -> tuple
     (f, g, h), pull = jax.vjp(lambda x: flat.functions(x, p), x)
     (slope,) = pull((jnp.ones_like(f), ineq, eq))
     return slope, g, h
-
-
-def _bound_multipliers(flat: FlatProgram, point: Point, p: Any) -> tuple[Array, Array]:
-    """Stationarity leaves `∇L = ζ_l - ζ_u`: positive parts at the bounds that exist."""
-    lower, upper = flat.limits(p)
-    slope, _, _ = _slope(flat, point.x, point.ineq, point.eq, p)
-    slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
-    below = jnp.where(jnp.isfinite(lower), jnp.maximum(slope, 0.0), 0.0)
-    above = jnp.where(jnp.isfinite(upper), jnp.maximum(-slope, 0.0), 0.0)
-    return below, above
-
-
-def _residual(flat: FlatProgram, point: Point, p: Any) -> Residual:
-    """The unscaled KKT residual of a point, from the program alone."""
-    lower, upper = flat.limits(p)
-    slope, g, h = _slope(flat, point.x, point.ineq, point.eq, p)
-    below = jnp.where(jnp.isfinite(lower), jnp.maximum(slope, 0.0), 0.0)
-    above = jnp.where(jnp.isfinite(upper), jnp.maximum(-slope, 0.0), 0.0)
-    gap = lambda zeta, distance: zeta * jnp.where(jnp.isfinite(distance), distance, 0.0)
-    largest = lambda *parts: jnp.max(jnp.abs(jnp.concatenate(parts)), initial=0.0)
-    # Far from a bound, slope and distance together would count a small slope as a large product: the natural
-    # residual min(|slope|, distance) is what vanishes at a solution; complementarity is counted on top.
-    near = lambda zeta, distance: jnp.where(jnp.isfinite(distance), jnp.minimum(zeta, jnp.abs(distance)), zeta)
-    return Residual(
-        stationarity=largest(slope - below + above, near(below, point.x - lower), near(above, upper - point.x)),
-        feasibility=largest(*(jnp.maximum(v, 0.0) for v in (g, lower - point.x, point.x - upper)), h),
-        complementarity=largest(point.ineq * g, gap(below, point.x - lower), gap(above, upper - point.x)),
-        dual_sign=largest(jnp.maximum(-point.ineq, 0.0)),
-    )
-
-
-def succeeded(solution: Solution) -> Bool[Array, "*batch"]:
-    """Whether each instance of a (batched) solution is a success."""
-    return is_successful(solution.result)

@@ -1,0 +1,96 @@
+"""Objective plus weighted violations: learning the solution map of a program without solved instances."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import PRNGKeyArray, Scalar, ScalarLike
+
+from ..core import invalid, Trajectory
+from ..programs import Program, violation
+from ..sources import AbstractSource, Batch
+from ._abstract import AbstractLoss, mean_of_finite, Report
+from ._norms import AbstractNorm, L2
+
+
+def _apply(model: Any, p: Any) -> Any:
+    return model(p)
+
+
+class Penalty(AbstractLoss):
+    """The mean of `f(z, p) + Σ weight · norm(violation)` over the instances, with `z = decide(model, p)`.
+
+    Choose it to learn a solution map (`decide` left out: `z = model(p)`), or a policy (`decide` rolls the policy out and
+    returns a `Trajectory`: differentiable predictive control).
+
+    Args:
+        program: what the decision is to solve.
+        decide: `(model, p) -> z`; default `model(p)`.
+        weight: one number, or a record shaped like the inequalities (or a prefix of it): `Limits(1., 1., 50.)`.
+        eq_weight: likewise for the equalities.
+        bound_weight: one number for violated bounds.
+        norm: `L1()`, `L2()` (default) or `Smooth(width)`, applied entry by entry and summed.
+        lost_weight: cost of each step that a rolled-out `Trajectory` lost because its state blew up.
+        refuse_above: largest fraction of failed instances that a batch may have.
+
+    Gradient: through `decide`, `f` and the violations; a failed instance is left out, with zero gradient, and counted.
+
+    Source: Drgoňa, Kiš, Tuor, Vrabie & Klaučo (2022), Differentiable predictive control, DOI
+    10.1016/j.jprocont.2022.06.001, equation (5), for policies.
+    """
+
+    program: Program
+    decide: Callable[[Any, Any], Any] = _apply
+    weight: Any = 1.0
+    eq_weight: Any = 1.0
+    bound_weight: ScalarLike = 1.0
+    norm: AbstractNorm = eqx.field(default_factory=L2)
+    lost_weight: ScalarLike = 1.0
+    refuse_above: float = eqx.field(static=True, default=0.5)
+
+    def init(self, model: Any, source: AbstractSource) -> None:
+        """No memory."""
+
+    def evaluate(self, model: Any, batch: Batch, state: None, *, key: PRNGKeyArray) -> tuple[Scalar, None, Report]:
+        """The mean over the batch."""
+        value, report = mean_of_finite(self.each(model, batch.value), self.refuse_above)
+        return value, None, report
+
+    def __call__(self, model: Any, batch: Any) -> Scalar:
+        """The mean over stacked instances."""
+        return mean_of_finite(self.each(model, batch), self.refuse_above)[0]
+
+    def each(self, model: Any, batch: Any) -> Any:
+        """The value of every instance of a batch."""
+        return jax.vmap(lambda p: self._one(model, p))(batch)
+
+    def _one(self, model: Any, p: Any) -> Scalar:
+        z = self.decide(model, p)
+        value = jnp.asarray(self.program.objective(z, p)).reshape(())
+        excess = violation(self.program, z, p)
+        value = value + weighted(self.weight, excess.ineq, self.norm, "weight")
+        value = value + weighted(self.eq_weight, excess.eq, self.norm, "eq_weight")
+        bound = sum(jtu.tree_leaves(jtu.tree_map(lambda v: jnp.sum(self.norm(v)), (excess.lower, excess.upper))))
+        value = value + self.bound_weight * bound
+        if isinstance(z, Trajectory):
+            value = value + self.lost_weight * z.lost.astype(value.dtype)
+        return value
+
+
+def weighted(weights: Any, residuals: Any, norm: AbstractNorm, argument: str) -> Scalar:
+    """`Σ weight · norm(residual)` for weights that are a prefix of the residuals' structure."""
+    try:
+        terms = jtu.tree_map(
+            lambda w, part: sum(jnp.sum(w * norm(r)) for r in jtu.tree_leaves(part)) + jnp.zeros(()), weights, residuals
+        )
+    except (ValueError, TypeError) as error:
+        raise invalid(
+            argument,
+            f"the structure {jtu.tree_structure(weights)}",
+            f"{jtu.tree_structure(residuals)} or a prefix of it",
+            "give one weight for each constraint, or a single number for all",
+        ) from error
+    return sum(jtu.tree_leaves(terms), start=jnp.zeros(()))

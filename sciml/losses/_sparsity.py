@@ -1,0 +1,48 @@
+"""Jacobians of sparse residuals from few directional derivatives."""
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Bool, Int
+
+
+class Sparsity(eqx.Module):
+    """Columns of a Jacobian in groups whose members never meet in one row, and where each column is nonzero.
+
+    One directional derivative per group, along the sum of its unit vectors, then holds the entries of all its columns
+    (Curtis, Powell & Reid 1974, On the estimation of sparse Jacobian matrices, DOI 10.1093/imamat/13.1.117).
+    """
+
+    groups: Int[np.ndarray, " column"]
+    """The group of each column, 0 ... n_groups - 1."""
+    pattern: Bool[np.ndarray, "row column"]
+    """Where the Jacobian may be nonzero."""
+
+    @property
+    def n_groups(self) -> int:
+        """How many directional derivatives give the whole Jacobian."""
+        return int(self.groups.max()) + 1
+
+    @staticmethod
+    def chain(shared: int, blocks: tuple[int, ...], rows: tuple[int, int, int]) -> "Sparsity":
+        """`shared` parameters that touch everything, then a chain of blocks, each touching itself and its predecessor.
+
+        Args:
+            shared: number of shared columns, which come first.
+            blocks: (number of blocks, entries per block).
+            rows: residuals per block, per link between neighbours, and at the end (which only the shared parameters and
+                the first block touch).
+        """
+        count, size = blocks
+        per_block, per_link, tail = rows
+        n, m = shared + count * size, count * per_block + (count - 1) * per_link + tail
+        pattern = np.zeros((m, n), bool)
+        pattern[:, :shared] = True
+        for block in range(count):
+            columns = slice(shared + block * size, shared + (block + 1) * size)
+            pattern[block * per_block : (block + 1) * per_block, columns] = True
+            start = count * per_block
+            pattern[start + max(block - 1, 0) * per_link : start + min(block + 1, count - 1) * per_link, columns] = True
+        pattern[m - tail :, shared : shared + size] = True
+        # Block k meets k-1 and k+1 in the links: neighbours differ modulo 2; the tail sees one block only.
+        colour = shared + (np.arange(count)[:, None] % 2) * size + np.arange(size)
+        return Sparsity(np.concatenate([np.arange(shared), colour.ravel()]), pattern)

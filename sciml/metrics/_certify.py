@@ -1,0 +1,179 @@
+"""Solved, learned, certified: learned decisions beside the exact ones of the same program."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ScalarLike
+
+from ..core import invalid, is_successful, RESULTS, Solution
+from ..programs import Program
+from ._binomial import clopper_pearson
+from ._decisions import costs_and_violations, exact_costs, relative_gaps
+
+
+class Certificate(eqx.Module):
+    """What is known about learned decisions; host numbers, so that a report can be written from them."""
+
+    gap_mean: float
+    """`(mean f(z) - mean f(z*)) / |mean f(z*)|` over the compared instances (solved exactly, no violation)."""
+    gap_p95: float
+    """95th percentile of the relative gaps of the single compared instances."""
+    violation_rate: float
+    """`violations / solved`."""
+    violation_bound: float
+    """One-sided Clopper-Pearson upper bound on the probability of a violation, at `confidence`."""
+    violations: int
+    """Instances, among the solved ones, that violate by more than `tol` of the range or are not finite."""
+    nonfinite: int
+    """Instances, among the solved ones, whose decision diverged or has no finite cost; they count as violations."""
+    compared: int
+    """Instances that the gaps are taken over."""
+    solved: int
+    """Instances that the exact solver claims to have solved, and so proves feasible."""
+    infeasible: int
+    """Instances that the exact solver reports as infeasible."""
+    n: int
+    """All instances."""
+    exact_success_rate: float
+    """`solved / n`."""
+    kkt_max: float
+    """Largest unscaled KKT residual among the solved instances."""
+    tol: float
+    """Violation that is tolerated, as a part of the range."""
+    confidence: float
+    """Of `violation_bound`."""
+
+    def table(self) -> str:
+        """The numbers with their meaning, a line each."""
+        other = self.n - self.solved - self.infeasible
+        rows = [
+            ("instances", f"{self.n}"),
+            ("  solved exactly", f"{self.solved} ({self.exact_success_rate:.1%})"),
+            ("  infeasible", f"{self.infeasible}"),
+            ("  not solved otherwise", f"{other}"),
+            ("largest KKT residual, exact", f"{self.kkt_max:.1e}"),
+            ("mean gap", f"{self.gap_mean:.2%}"),
+            ("gap, 95th percentile", f"{self.gap_p95:.2%}"),
+            (f"violations > {self.tol:g} of range", f"{self.violations} of {self.solved} ({self.violation_rate:.2%})"),
+            ("  of these not finite", f"{self.nonfinite}"),
+            (f"violation probability, {self.confidence:.3g} bound", f"<= {self.violation_bound:.3%}"),
+        ]
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def certify(
+    program: Program,
+    zs: Any,
+    ps: Any,
+    exact: Solution,
+    *,
+    exact_program: Program | None = None,
+    in_axes: Any = 0,
+    scale: ScalarLike = 1.0,
+    tol: float = 1e-3,
+    confidence: float = 0.95,
+    floor: ScalarLike = 0.0,
+) -> Certificate:
+    """Optimality gap, violations and KKT residuals of learned decisions against the exact ones of the same program.
+
+    Violations are counted over the instances that the exact solver solved, because others may have no feasible
+    decision. Gaps are taken over those of them where the learned decision violates nothing, because a violation can
+    buy a lower cost. Runs on the host; draw the instances independently of training, or the bound means nothing.
+
+    Args:
+        program: whose objective, constraints and bounds `zs` are judged by.
+        zs: learned decisions, leading axis `batch` on every leaf.
+        ps: instances, batched as `in_axes` says.
+        exact: batched solution for the same instances, as `solve_batch` gives.
+        exact_program: the program that `exact` answers if it is another one: `transcribe(problem)` where `program` is
+            `along_trajectory(problem)`.
+        in_axes: 0 or None for all of `ps`, or a prefix of it, as in `jax.vmap`.
+        scale: the range `> 0` that violations are divided by, in the constraints' unit.
+        tol: largest violation that is tolerated, as a part of the range.
+        confidence: of the bound on the probability of a violation, in (0, 1).
+        floor: smallest `|f(z*)|` that the gap of a single instance is divided by, see `suboptimality`.
+
+    Returns:
+        A `Certificate`; `print` it.
+
+    Raises:
+        ValueError: if leading axes or structures differ, if `scale` or `tol` are out of range, and if a set that a
+            number is taken over is empty: nothing solved exactly, nothing to compare, a mean exact cost of zero.
+    """
+    if not float(scale) > 0.0:
+        raise invalid("scale", scale, "a positive range", "give the span of the limits, in the constraints' unit")
+    if not tol >= 0.0:
+        raise invalid("tol", tol, "a tolerance >= 0", "give the violation to tolerate as a part of the range")
+    reference = np.asarray(exact_costs(program, zs, ps, exact, exact_program, in_axes))
+    costs, worst = costs_and_violations(program, zs, ps, in_axes)
+    cost, worst = np.asarray(costs), np.asarray(worst) / float(scale)
+    solved = np.asarray(is_successful(exact.result)) & np.isfinite(reference)
+    infeasible = _has_result(exact, RESULTS.infeasible) | _has_result(exact, RESULTS.contradictory_bounds)
+    if not solved.any():
+        raise invalid(
+            "exact",
+            f"no success among {solved.size} solutions, {int(infeasible.sum())} of them infeasible",
+            "at least one instance that is solved exactly",
+            "look at `exact.result`, and at the limits of the program",
+        )
+    finite = np.isfinite(cost) & np.isfinite(worst)
+    violates = ~(finite & (worst <= tol))
+    compared, k, m = solved & ~violates, int((solved & violates).sum()), int(solved.sum())
+    gap_mean, gap_p95 = _gaps(cost[compared], reference[compared], floor, f"{k} of {m} solved instances")
+    return Certificate(
+        gap_mean=gap_mean,
+        gap_p95=gap_p95,
+        violation_rate=k / m,
+        violation_bound=clopper_pearson(k, m, confidence=confidence),
+        violations=k,
+        nonfinite=int((solved & ~finite).sum()),
+        compared=int(compared.sum()),
+        solved=m,
+        infeasible=int(infeasible.sum()),
+        n=solved.size,
+        exact_success_rate=m / solved.size,
+        kkt_max=float(_residuals(exact)[solved].max()),
+        tol=float(tol),
+        confidence=float(confidence),
+    )
+
+
+def _has_result(exact: Solution, result: RESULTS) -> np.ndarray:
+    return np.asarray(exact.result == result)
+
+
+def _gaps(cost: np.ndarray, reference: np.ndarray, floor: ScalarLike, violating: str) -> tuple[float, float]:
+    """The gap of the means, and the 95th percentile of the gaps."""
+    if not cost.size:
+        raise invalid(
+            "zs",
+            f"violations beyond `tol` in {violating}, so that no gap can be taken",
+            "at least one decision without violation",
+            "look at `violations(program, zs, ps)`, train with a larger weight on it, or check `scale`",
+        )
+    mean = abs(float(reference.mean()))
+    gaps = np.asarray(relative_gaps(jnp.asarray(cost), jnp.asarray(reference), floor))
+    p95 = float(np.percentile(gaps, 95.0)) if np.isfinite(gaps).all() else np.inf
+    if mean == 0.0 or not np.isfinite(p95):
+        raise invalid(
+            "exact",
+            f"a mean exact cost of {mean:g}, and {int((reference == 0).sum())} of {reference.size} costs of zero",
+            "costs that a relative gap can be taken to",
+            "give `floor`, or add a constant that makes the cost of a perfect decision positive",
+        )
+    return (float(cost.mean()) - float(reference.mean())) / mean, p95
+
+
+def _residuals(exact: Solution) -> np.ndarray:
+    residual = getattr(exact.stats, "residual", None)
+    if residual is None:
+        got = f"stats of type {type(exact.stats).__name__} without `residual`"
+        raise invalid("exact", got, "a solution of `solve` or `solve_batch`", "solve the program with one of `solvers`")
+    return np.asarray(jax.vmap(lambda r: r.largest)(residual))

@@ -1,0 +1,16 @@
+"""Fitting: one `fit`, ensembles, transforms, monitors, checkpoints."""
+
+from ._ensemble import ensemble as ensemble, EnsembleStats as EnsembleStats, pick_member as pick_member
+from ._first_order import Checkpoint as Checkpoint, FitStats as FitStats
+from ._fit import fit as fit
+from ._gauss_newton import LevenbergMarquardt as LevenbergMarquardt
+from ._monitors import AbstractMonitor as AbstractMonitor, Event as Event, KeepBest as KeepBest, Log as Log
+from ._multiple_shooting import multiple_shooting as multiple_shooting, ShootingStats as ShootingStats
+from ._parameters import (
+    AbstractTransform as AbstractTransform,
+    Bounded as Bounded,
+    Positive as Positive,
+    Ranged as Ranged,
+    resolve as resolve,
+)
+from ._second_order import SecondOrderStats as SecondOrderStats
