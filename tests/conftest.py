@@ -1,13 +1,17 @@
 """What all tests share: float64, strict promotion, fixed keys, measured data where there is any."""
 
 import os
-from collections.abc import Callable
-from pathlib import Path
 
-import jax
-import jax.random as jr
-import pytest
-from jaxtyping import PRNGKeyArray
+# Before NumPy and SciPy load it: OpenBLAS's own threads and those of XLA would fight for the same cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import jax  # noqa: E402
+import jax.random as jr  # noqa: E402
+import pytest  # noqa: E402
+from jaxtyping import PRNGKeyArray  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")

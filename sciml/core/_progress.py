@@ -9,19 +9,19 @@ from typing import Protocol
 class Bar(Protocol):
     """What long-running verbs need from a progress bar."""
 
-    def update(self, n: int) -> object:
+    def update(self, n: float) -> object:
         """Advances by `n`."""
 
-    def set_postfix_str(self, text: str) -> object:
-        """Shows `text` behind the bar."""
+    def set_postfix_str(self, s: str) -> object:
+        """Shows `s` behind the bar."""
 
 
 class _Silent:
-    def update(self, n: int) -> None:
+    def update(self, n: float) -> None:
         del n
 
-    def set_postfix_str(self, text: str) -> None:
-        del text
+    def set_postfix_str(self, s: str) -> None:
+        del s
 
 
 @contextmanager

@@ -26,4 +26,4 @@ class Trajectory(eqx.Module):
     result: RESULTS
     """`successful`, or why the run stopped."""
     lost: Scalar
-    """Number of trailing steps at which the state stayed frozen because the next one was not finite; 0 in a sound run."""
+    """Number of trailing steps that were not taken because the next state was not finite; 0 in a sound run."""

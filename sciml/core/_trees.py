@@ -67,8 +67,8 @@ def tree_allfinite(tree: Any) -> Bool[Array, ""]:
 def batch_size(tree: Any, argument: str) -> int:
     """The common length of the leading axis of all leaves of `tree`."""
     shapes = {jtu.keystr(p): jnp.shape(x) for p, x in jtu.tree_leaves_with_path(tree)}
-    sizes = {s[0] if s else None for s in shapes.values()}
-    if len(sizes) != 1 or None in sizes:
+    sizes = {s[0] for s in shapes.values() if s}
+    if len(sizes) != 1 or not all(shapes.values()):
         raise invalid(
             argument, f"leaves of shapes {shapes}", "one common leading axis", "stack the instances with `jnp.stack`"
         )

@@ -2,7 +2,7 @@
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import ArrayLike, Bool, Int
 
 
 class Sparsity(eqx.Module):
@@ -12,15 +12,12 @@ class Sparsity(eqx.Module):
     (Curtis, Powell & Reid 1974, On the estimation of sparse Jacobian matrices, DOI 10.1093/imamat/13.1.117).
     """
 
-    groups: Int[np.ndarray, " column"]
+    groups: Int[ArrayLike, " column"]
     """The group of each column, 0 ... n_groups - 1."""
-    pattern: Bool[np.ndarray, "row column"]
+    pattern: Bool[ArrayLike, "row column"]
     """Where the Jacobian may be nonzero."""
-
-    @property
-    def n_groups(self) -> int:
-        """How many directional derivatives give the whole Jacobian."""
-        return int(self.groups.max()) + 1
+    n_groups: int = eqx.field(static=True)
+    """How many directional derivatives give the whole Jacobian."""
 
     @staticmethod
     def chain(shared: int, blocks: tuple[int, ...], rows: tuple[int, int, int]) -> "Sparsity":
@@ -45,4 +42,4 @@ class Sparsity(eqx.Module):
         pattern[m - tail :, shared : shared + size] = True
         # Block k meets k-1 and k+1 in the links: neighbours differ modulo 2; the tail sees one block only.
         colour = shared + (np.arange(count)[:, None] % 2) * size + np.arange(size)
-        return Sparsity(np.concatenate([np.arange(shared), colour.ravel()]), pattern)
+        return Sparsity(np.concatenate([np.arange(shared), colour.ravel()]), pattern, shared + min(count, 2) * size)

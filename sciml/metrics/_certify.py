@@ -53,13 +53,13 @@ class Certificate(eqx.Module):
             ("instances", f"{self.n}"),
             ("  solved exactly", f"{self.solved} ({self.exact_success_rate:.1%})"),
             ("  infeasible", f"{self.infeasible}"),
-            ("  not solved otherwise", f"{other}"),
+            ("  failed otherwise", f"{other}"),
             ("largest KKT residual, exact", f"{self.kkt_max:.1e}"),
             ("mean gap", f"{self.gap_mean:.2%}"),
             ("gap, 95th percentile", f"{self.gap_p95:.2%}"),
             (f"violations > {self.tol:g} of range", f"{self.violations} of {self.solved} ({self.violation_rate:.2%})"),
             ("  of these not finite", f"{self.nonfinite}"),
-            (f"violation probability, {self.confidence:.3g} bound", f"<= {self.violation_bound:.3%}"),
+            (f"violation probability, {100 * self.confidence:.3g} % bound", f"<= {self.violation_bound:.3%}"),
         ]
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
@@ -107,13 +107,14 @@ def certify(
         ValueError: if leading axes or structures differ, if `scale` or `tol` are out of range, and if a set that a
             number is taken over is empty: nothing solved exactly, nothing to compare, a mean exact cost of zero.
     """
-    if not float(scale) > 0.0:
-        raise invalid("scale", scale, "a positive range", "give the span of the limits, in the constraints' unit")
+    span = float(np.asarray(scale))
+    if not span > 0.0:
+        raise invalid("scale", span, "a positive range", "give the span of the limits, in the constraints' unit")
     if not tol >= 0.0:
         raise invalid("tol", tol, "a tolerance >= 0", "give the violation to tolerate as a part of the range")
     reference = np.asarray(exact_costs(program, zs, ps, exact, exact_program, in_axes))
     costs, worst = costs_and_violations(program, zs, ps, in_axes)
-    cost, worst = np.asarray(costs), np.asarray(worst) / float(scale)
+    cost, worst = np.asarray(costs), np.asarray(worst) / span
     solved = np.asarray(is_successful(exact.result)) & np.isfinite(reference)
     infeasible = _has_result(exact, RESULTS.infeasible) | _has_result(exact, RESULTS.contradictory_bounds)
     if not solved.any():

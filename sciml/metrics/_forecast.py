@@ -1,9 +1,9 @@
 """How well a simulated signal follows a measured one."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ..core import as_floats, invalid
@@ -99,7 +99,7 @@ def _rmse(y: Array, s: Array) -> Array:
 def _spread(y: Array) -> Array:
     """The standard deviation of each channel, which must not vanish."""
     std = jnp.std(y, axis=0)
-    if not isinstance(std, jax.core.Tracer) and not bool(jnp.all(std > 0)):
+    if not isinstance(std, Tracer) and not bool(jnp.all(std > 0)):
         got = "a channel that is constant over the scored samples"
         raise invalid("measured", got, "a signal that varies", "report `rmse`, or leave the channel out")
     return std
@@ -117,7 +117,7 @@ def _scored(measured: Signal, simulated: Simulated, skip: int) -> tuple[Array, A
     dtype = np.promote_types(y.dtype, s.dtype)
     y, s = y[skip:].astype(dtype), s[skip:].astype(dtype)
     for name, signal in (("measured", y), ("simulated", s)):
-        if not isinstance(signal, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(signal))):
+        if not isinstance(signal, Tracer) and not bool(jnp.all(jnp.isfinite(signal))):
             count = int(jnp.sum(~jnp.isfinite(signal)))
             fix = "leave out missing samples; a simulation that diverges has no score"
             raise invalid(name, f"{count} entries that are NaN or infinite", "finite numbers", fix)

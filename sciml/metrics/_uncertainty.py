@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..core import invalid, ravel
@@ -133,4 +134,4 @@ def _check_rank(s: Array, vt: Array, m: int) -> None:
 
 
 def _is_traced(x: Array) -> bool:
-    return isinstance(x, jax.core.Tracer)
+    return isinstance(x, Tracer)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from sciml.core import invalid
 
-from ._squash import check_bounds, constant, numbers, squash
+from ._squash import bounded, check_bounds, constant, numbers
 
 
 class BoundedMLP(eqx.Module):
@@ -104,4 +104,4 @@ class BoundedMLP(eqx.Module):
         if self.scale is not None:
             v = v / constant(self.scale, v)
         y = self.mlp(v)
-        return squash(y, constant(self.lower, y), constant(self.upper, y))
+        return bounded(y, self.lower, self.upper)

@@ -48,6 +48,15 @@ def constant(values: tuple[Any, ...], like: Float[Array, " n"]) -> Float[Array, 
     return jax.lax.stop_gradient(jnp.asarray(values, dtype=like.dtype))
 
 
+def bounded(y: Float[Array, " n"], lower: tuple[Any, ...], upper: tuple[Any, ...]) -> Float[Array, " n"]:
+    """`squash` for bounds that are kept as numbers: known to be finite, they need one of its four cases only."""
+    known = all(isinstance(bound, float) and np.isfinite(bound) for bound in (*lower, *upper))
+    low, high = constant(lower, y), constant(upper, y)
+    if known:
+        return jnp.clip(low + (high - low) * jax.nn.sigmoid(y), low, high)
+    return squash(y, low, high)
+
+
 def squash(y: Float[Array, " n"], lower: Float[Array, " n"], upper: Float[Array, " n"]) -> Float[Array, " n"]:
     """Each entry of `y` mapped monotonically and smoothly into `[lower, upper]`.
 

@@ -45,26 +45,26 @@ def measured_vs_simulated(
     if ax is None:
         if residual_ax is not None:
             raise invalid("residual_ax", "an axes without `ax`", "both or neither", "give `ax` too")
-        ax, residual_ax = new_axes(2, size=(7.0, 4.0), heights=(3, 1))
-        ax.figure.align_ylabels([ax, residual_ax])
-    axes = [ax] if residual_ax is None else [ax, residual_ax]
+        axes = list(new_axes(2, size=(7.0, 4.0), heights=(3, 1)))
+    else:
+        axes = [ax] if residual_ax is None else [ax, residual_ax]
     for each in axes:
         tidy(each)
         if skip:
             each.axvspan(time[0], time[skip], color="#EFEFEF", linewidth=0, zorder=0)
-    ax.plot(time, y, color=INK, linewidth=1.6, label=labels[0])
+    top = axes[0]
+    top.plot(time, y, color=INK, linewidth=1.6, label=labels[0])
     text = f"{labels[1]} (RMSE {score:.3g}{f' {unit}' if unit else ''})"
-    ax.plot(time, s, color=PALETTE[0], linewidth=1.2, label=text)
+    top.plot(time, s, color=PALETTE[0], linewidth=1.2, label=text)
     if skip:
-        at = ("data", "axes fraction")
-        kept = {"textcoords": "offset points", "xycoords": at, "fontsize": 8, "color": QUIET, "va": "bottom"}
-        ax.annotate("not scored", (time[0], 0.0), (3, 3), **kept)
-    ax.set_ylabel(with_unit(name, unit))
-    ax.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
-    if residual_ax is not None:
-        residual_ax.axhline(0.0, color=QUIET, linewidth=0.8)
-        residual_ax.plot(time, y - s, color=PALETTE[1], linewidth=0.9)
-        residual_ax.set_ylabel(with_unit("residual", unit))
+        at = top.get_xaxis_transform()
+        top.text(time[0], 0.01, " not scored", transform=at, fontsize=8, color=QUIET, va="bottom")
+    top.set_ylabel(with_unit(name, unit))
+    top.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
+    for below in axes[1:]:
+        below.axhline(0.0, color=QUIET, linewidth=0.8)
+        below.plot(time, y - s, color=PALETTE[1], linewidth=0.9)
+        below.set_ylabel(with_unit("residual", unit))
     axes[-1].set_xlabel(with_unit("time", t_unit))
-    ax.margins(x=0.01)
-    return ax
+    top.margins(x=0.01)
+    return top

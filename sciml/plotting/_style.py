@@ -16,10 +16,12 @@ else:  # Matplotlib is optional: at run time an axes is anything
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK = "#222222"
 QUIET = "#8A8A8A"
-FORBIDDEN = "#F3DCDC"
+FORBIDDEN = "#F9EAEA"
 
 
-def new_axes(rows: int = 1, *, size: tuple[float, float] = (7.0, 3.2), heights: Sequence[float] | None = None) -> Any:
+def new_axes(
+    rows: int = 1, *, size: tuple[float, float] = (7.0, 3.2), heights: Sequence[int] | None = None
+) -> np.ndarray:
     """An array of `rows` styled axes above each other that share their horizontal axis, in a new figure."""
     try:
         from matplotlib.figure import Figure
@@ -32,6 +34,14 @@ def new_axes(rows: int = 1, *, size: tuple[float, float] = (7.0, 3.2), heights: 
         tidy(ax)
     figure.align_ylabels(axes)
     return axes
+
+
+def axes_or_new(ax: Axes | None) -> Axes:
+    """`ax`, or the one axes of a new figure, styled."""
+    if ax is None:
+        return new_axes()[0]
+    tidy(ax)
+    return ax
 
 
 def tidy(ax: Axes) -> None:

@@ -23,3 +23,4 @@ from ._optimal_control import (
     transcribe as transcribe,
 )
 from ._program import bounds as bounds, constraints as constraints, Program as Program
+from ._structure import Structure as Structure

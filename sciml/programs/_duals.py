@@ -111,7 +111,9 @@ def bound_multipliers(
 
 def violation(program: Program, z: Any, p: Any) -> "Violation":
     """By how much each constraint is violated at `z`; zero where it holds."""
-    (g, h), (low, high) = constraints(program, z, p), bounds(program, z, p)
+    g, h = constraints(program, z, p)
+    z = eqx.filter(z, eqx.is_inexact_array)  # a trajectory carries its result and counters too: they have no bounds
+    low, high = bounds(program, z, p)
     positive = lambda tree: jtu.tree_map(lambda v: jnp.maximum(v, 0.0), tree)
     return Violation(
         ineq=positive(g),

@@ -7,11 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, Float, Scalar
+from jaxtyping import Array, Float
 
 from ..core import invalid, ravel, tree_size
 from ._duals import Duals
 from ._program import bounds, constraints, Program
+from ._structure import Structure
 
 Vector = Float[Array, " n"]
 
@@ -26,6 +27,7 @@ class FlatProgram(eqx.Module):
     size: int = eqx.field(static=True)
     n_ineq: int = eqx.field(static=True)
     n_eq: int = eqx.field(static=True)
+    structure: Structure | None = None
 
 
 class Layout(eqx.Module):
@@ -61,6 +63,7 @@ def flatten(program: Program, z0: Any, p: Any) -> tuple[FlatProgram, Layout, Vec
         x0.size,
         tree_size(g),
         tree_size(h),
+        None if program.structure is None else program.structure(z0, g, h),
     )
     return flat, Layout(decision, _unravel(g), _unravel(h)), x0
 

@@ -49,7 +49,8 @@ class OptimalControl(eqx.Module):
         terminal: `(x_N, p) -> scalar`, or None.
         path: `(x, u, w, p) -> pytree`, `<= 0` at the steps 0 ... N-1, or None.
         terminal_ineq, terminal_eq: `(x_N, p) -> pytree`, `<= 0` and `= 0`, or None.
-        x_lower, x_upper: bounds on the states 1 ... N: shaped like one state or a prefix of it, or a function of `p`.
+        x_lower, x_upper: bounds on the states 1 ... N: shaped like one state or a prefix of it (one number may bound all;
+            None or infinity: no bound), or a function of `p`. A leading axis `N` lets them vary over time.
         u_lower, u_upper: bounds on every input, likewise.
         dt: sampling time, for the time axis of trajectories.
 
@@ -83,8 +84,9 @@ def transcribe(problem: OptimalControl) -> Program:
         _ShootingCost(problem),
         ineq=_ShootingLimits(problem) if _has_limits(problem) else None,
         eq=_Defects(problem),
-        lower=_ShootingBounds(problem.x_lower, problem.u_lower, problem.horizon),
-        upper=_ShootingBounds(problem.x_upper, problem.u_upper, problem.horizon),
+        lower=_ShootingBounds(problem.x_lower, problem.u_lower),
+        upper=_ShootingBounds(problem.x_upper, problem.u_upper),
+        structure=_stage_structure,
     )
 
 
@@ -108,7 +110,8 @@ def guess(problem: OptimalControl, u: Any, p: Any) -> Shooting:
     x0, w = problem.initial(p), _exogenous(problem, p)
 
     def advance(x: Any, uw: Any) -> tuple[Any, Any]:
-        x = problem.dynamics(x, *uw, p)
+        u, w = uw
+        x = problem.dynamics(x, u, w, p)
         return x, x
 
     _, xs = jax.lax.scan(advance, x0, (u, w), length=problem.horizon)
@@ -159,18 +162,13 @@ class _ShootingLimits(eqx.Module):
 
 
 class _ShootingBounds(eqx.Module):
+    """Bounds of one step serve every step: they broadcast from the right against leaves with a leading time axis."""
+
     x: Any
     u: Any
-    horizon: int = eqx.field(static=True)
 
     def __call__(self, p: Any) -> Shooting:
-        # A bound for one step holds at every step: spread every leaf over the horizon.
-        def spread(bound: Any) -> Any:
-            bound = bound(p) if callable(bound) else bound
-            return jtu.tree_map(lambda b: jnp.broadcast_to(jnp.asarray(b), (self.horizon, *jnp.shape(b))), bound)
-
-        x, u = spread(self.x), spread(self.u)
-        return Shooting(_line_up(x), _line_up(u))
+        return Shooting(_at(self.x, p), _at(self.u, p))
 
 
 class _TrajectoryLimits(eqx.Module):
@@ -218,22 +216,20 @@ def _path_and_terminal(problem: OptimalControl, x: Any, u: Any, p: Any) -> tuple
 
 def _excess(bound: Any, values: Any, p: Any, sign: float) -> Any:
     """`sign (value - bound)` for every entry that is bounded; infinite bounds drop out as a constant -1."""
-    bound = bound(p) if callable(bound) else bound
-    if bound is None:
-        return ()
 
     def each(one: Any, part: Any) -> Any:
-        finite = jnp.isfinite(jnp.asarray(one))
-        return jtu.tree_map(
-            lambda v: jnp.where(finite, sign * (v - jnp.where(finite, jnp.asarray(one), 0.0)), -1.0), part
-        )
+        return () if one is None else jtu.tree_map(lambda v: _beyond(jnp.asarray(one).astype(v.dtype), v, sign), part)
 
-    return jtu.tree_map(each, bound, values)
+    return jtu.tree_map(each, _at(bound, p), values, is_leaf=lambda x: x is None)
 
 
-def _line_up(bound: Any) -> Any:
-    """A scalar bound spread over time has shape (N,): give it trailing axes by leaving it a scalar instead."""
-    return jtu.tree_map(lambda b: b[0] if b.ndim == 1 else b, bound)
+def _beyond(bound: Any, value: Any, sign: float) -> Any:
+    finite = jnp.isfinite(bound)
+    return jnp.where(finite, sign * (value - jnp.where(finite, bound, 0.0)), -1.0)
+
+
+def _at(bound: Any, p: Any) -> Any:
+    return bound(p) if callable(bound) else bound
 
 
 def _exogenous(problem: OptimalControl, p: Any) -> Any:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 
 from ..core import invalid
+from ._structure import Structure
 
 
 class Program(eqx.Module):
@@ -24,6 +25,8 @@ class Program(eqx.Module):
         eq: `(z, p) -> pytree`, feasible where every entry is `= 0`; or None.
         lower, upper: bounds on the decision: a pytree shaped like `z` or a prefix of it (one number may bound a whole
             record; None or infinity: no bound), or a function `p -> ` such a pytree, so that bounds may vary by instance.
+        structure: `(z, g, h) -> Structure` from the shapes of decision and constraints, where zeros of derivatives are
+            known (`transcribe` knows them); None for dense.
 
     Gradient: a program holds no derivative rules; solvers differentiate solutions with respect to every leaf of `p`.
 
@@ -36,6 +39,7 @@ class Program(eqx.Module):
     eq: Callable[[Any, Any], Any] | None = None
     lower: Any = None
     upper: Any = None
+    structure: Callable[[Any, Any, Any], Structure] | None = None
 
 
 def bounds(program: Program, z: Any, p: Any) -> tuple[Any, Any]:

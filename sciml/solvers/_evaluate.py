@@ -46,22 +46,37 @@ def values(program: FlatProgram, x: Vector, scaling: Scaling, p: Any) -> tuple[S
     return scaling.objective * f, scaling.ineq * g, scaling.eq * h
 
 
-def evaluate(program: FlatProgram, x: Vector, ineq: Array, eq: Array, scaling: Scaling, p: Any) -> Evaluation:
+def evaluate(
+    program: FlatProgram,
+    x: Vector,
+    multipliers: tuple[Array, Array],
+    scaling: Scaling,
+    p: Any,
+    restoring: Bool[Array, ""],
+) -> Evaluation:
     """Everything that one iteration needs at `x`.
 
     One linearisation of `x -> (f, g, h, ∇L)`, pushed forward over the unit vectors, gives the Jacobians and the
-    Hessian of the Lagrangian together: `n` forward passes over one reverse pass.
+    Hessian of the Lagrangian together: `n` forward passes over one reverse pass. While restoring, the multipliers are
+    the violated values themselves and the objective has none, so that the Hessian is the part of that of
+    `½‖h‖² + ½‖g₊‖²` that Gauss-Newton leaves out.
     """
 
-    def both(x: Vector) -> tuple[Vector, Vector]:
+    def both(x: Vector) -> tuple[tuple[Vector, Vector], Vector | None]:
         out, pull = jax.vjp(lambda x: jnp.concatenate(_rows(values(program, x, scaling, p))), x)
-        (slope,) = pull(jnp.concatenate([jnp.ones_like(out[:1]), ineq, eq]))
-        return out, slope
+        excess = jax.lax.stop_gradient(_violated(program, out))
+        weights = jnp.concatenate([jnp.ones_like(out[:1]), *multipliers])
+        (slope,) = pull(jnp.where(restoring, excess, weights))
+        # The objective's row is dense: groups of entries cannot give its gradient, a reverse pass can.
+        gradient = None if program.structure is None else pull(jnp.zeros_like(out).at[0].set(1.0))[0]
+        return (out, slope), gradient
 
-    (out, slope), push = jax.linearize(both, x)
-    columns, hessian = jax.vmap(push)(jnp.eye(x.size, dtype=x.dtype))
+    (out, slope), push, gradient = jax.linearize(both, x, has_aux=True)
+    columns, hessian = _columns(program, push, x)
+    if gradient is not None:
+        columns = columns.at[:, 0].set(gradient)
     f, g, h = out[0], out[1 : 1 + program.n_ineq], out[1 + program.n_ineq :]
-    violated = jnp.concatenate([jnp.zeros_like(out[:1]), jnp.maximum(g, 0.0), h])
+    violated = _violated(program, out)
     finite = jnp.concatenate([out, slope, columns.ravel(), hessian.ravel()])
     return Evaluation(
         f, g, h, columns[:, 0], columns[:, 1 : 1 + program.n_ineq].T, columns[:, 1 + program.n_ineq :].T,
@@ -70,6 +85,19 @@ def evaluate(program: FlatProgram, x: Vector, ineq: Array, eq: Array, scaling: S
         violation_gradient=columns @ violated,
         is_finite=jnp.all(jnp.isfinite(finite)),
     )  # fmt: skip
+
+
+def _columns(program: FlatProgram, push: Any, x: Vector) -> tuple[Array, Array]:
+    """Derivatives of all rows and of `∇L` by each entry of `x`, through as few directions as the structure allows."""
+    structure = program.structure
+    if structure is None:
+        return jax.vmap(push)(jnp.eye(x.size, dtype=x.dtype))
+    groups = jnp.asarray(structure.groups)
+    seeds = (jnp.arange(structure.n_groups)[:, None] == groups).astype(x.dtype)
+    rows, hessian = jax.vmap(push)(seeds)
+    objective = jnp.zeros((1, x.size), bool)
+    pattern = jnp.concatenate([objective, jnp.asarray(structure.ineq), jnp.asarray(structure.eq)]).T
+    return jnp.where(pattern, rows[groups], 0.0), jnp.where(jnp.asarray(structure.hessian), hessian[groups], 0.0)
 
 
 def scaling_at(
@@ -92,6 +120,12 @@ def scaling_at(
     factor = jnp.where(jnp.isfinite(factor), factor, 1.0)
     cut = lambda v: (v[0], v[1 : 1 + program.n_ineq], v[1 + program.n_ineq :])
     return Scaling(*cut(factor)), cut(factor * out), jnp.all(jnp.isfinite(largest) & jnp.isfinite(out))
+
+
+def _violated(program: FlatProgram, out: Vector) -> Vector:
+    """`[0; g₊; h]`."""
+    row = jnp.arange(out.size)
+    return jnp.where(row == 0, 0.0, jnp.where(row <= program.n_ineq, jnp.maximum(out, 0.0), out))
 
 
 def _rows(parts: tuple[Scalar, Array, Array]) -> list[Array]:

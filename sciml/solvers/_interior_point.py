@@ -20,6 +20,8 @@ _KAPPA_MU, _THETA_MU = 0.2, 1.5  # linear and superlinear decrease of the barrie
 _KAPPA_SIGMA = 1e10  # how far a multiplier may stray from μ / distance
 _SHIFTS_BEFORE_RESTORATION = 5  # failed line searches, each with a larger Hessian shift, before feasibility comes first
 _MOST_FAILURES = 15
+_SHORT = 0.01  # a step shorter than this that does not lower the violation counts as failed
+_PATIENCE = 15  # passes in which the violation must be halved, else feasibility comes first
 _MOST_RESTORATIONS = 6
 _RESTORED = 0.1  # restoration ends when the violation has fallen to this fraction
 _HOPELESS = 1e-5  # projected gradient of the violation relative to the violation: a stationary, infeasible point
@@ -90,22 +92,25 @@ class InteriorPoint(AbstractSolver):
         return State(
             x, slack, dual, eq, scaling, mu,
             penalty=jnp.ones((), dtype), shift=zero, floor=zero, failures=none, restoring=jnp.asarray(False),
-            target=zero, decay=zero, restorations=none, residual=jnp.full((), jnp.inf, dtype),
+            target=zero, decay=zero, age=none, checkpoint=zero, restorations=none, residual=jnp.full((), jnp.inf, dtype),
             stopped=~finite | constants.contradictory, result=result,
         )  # fmt: skip
 
     def step(self, program: FlatProgram, constants: Constants, state: State, p: Any) -> State:
         """One iteration: evaluate, test, lower the barrier, solve for a direction, search along it."""
         tol, stall_tol = self._tolerances(state.x.dtype)
-        at = evaluate(program, state.x, state.dual[: state.slack.size], state.eq, state.scaling, p)
+        multipliers = (state.dual[: state.slack.size], state.eq)
+        at = evaluate(program, state.x, multipliers, state.scaling, p, state.restoring)
         residual = _unscaled_residual(constants, state, at)
         mu = _lower_barrier(constants, state, at, tol)
-        state = eqx.tree_at(lambda s: (s.mu, s.residual), state, (mu, residual))
+        # Another barrier parameter is another merit function, which may do with a smaller penalty.
+        penalty = jnp.where(mu < state.mu, 1.0, state.penalty)
+        state = eqx.tree_at(lambda s: (s.mu, s.residual, s.penalty), state, (mu, residual, penalty))
         # One factorisation per pass: a restoration step differs only in the matrix and the right-hand side.
         factors = factorise(newton_system(constants, state, at), state.shift, state.floor)
         direction = factors.direction(state.dual)
         trial = search(program, constants, state, at, factors, direction, p)
-        moved = _accept(constants, state, trial, factors, direction)
+        moved = _accept(constants, state, at, trial, factors, direction)
         moved = _change_mode(constants, state, moved, at, trial)
         stop, result = self._judge(constants, state, moved, at, trial, stall_tol)
         # What stops, stops at the iterate whose residual was judged.
@@ -138,7 +143,9 @@ class InteriorPoint(AbstractSolver):
         worn_out = (new.failures > _MOST_FAILURES) | (new.restorations > _MOST_RESTORATIONS)
         acceptable = old.residual <= stall_tol
         result = RESULTS.where(worn_out & ~acceptable, RESULTS.stalled, old.result)
-        result = RESULTS.where(worn_out & violated & (flat <= _NEARLY_HOPELESS * at.violation), RESULTS.infeasible, result)
+        result = RESULTS.where(
+            worn_out & violated & (flat <= _NEARLY_HOPELESS * at.violation), RESULTS.infeasible, result
+        )
         result = RESULTS.where(worn_out & ~acceptable & ~trial.any_finite, RESULTS.nonfinite_step, result)
         result = RESULTS.where(lost, RESULTS.unbounded, result)
         result = RESULTS.where(hopeless, RESULTS.infeasible, result)
@@ -178,7 +185,8 @@ def _unscaled_residual(constants: Constants, state: State, at: Evaluation) -> Sc
     below, above = bound_multipliers(point.x, slope, constants.lower, constants.upper)
     limits = (constants.lower, constants.upper)
     residual = flat_residual(point.x, slope, at.g / scale.ineq, at.h / scale.eq, limits, (point.ineq, below, above))
-    return jnp.where(at.is_finite, residual.largest, jnp.inf)
+    # While restoring, the slope is that of the violation.
+    return jnp.where(at.is_finite & ~state.restoring, residual.largest, jnp.inf)
 
 
 def _infeasible_slope(constants: Constants, state: State, at: Evaluation) -> Scalar:
@@ -207,7 +215,14 @@ def _lower_barrier(constants: Constants, state: State, at: Evaluation, tol: Scal
     return mu
 
 
-def _accept(constants: Constants, state: State, trial: Trial, factors: Factors, direction: Direction) -> State:
+def _feasible(state: State) -> Scalar:
+    """The scaled violation below which restoration has nothing to do."""
+    return jnp.asarray(jnp.finfo(state.x.dtype).eps ** 0.5, state.x.dtype)
+
+
+def _accept(
+    constants: Constants, state: State, at: Evaluation, trial: Trial, factors: Factors, direction: Direction
+) -> State:
     """The state after the accepted trial point, or the old one with a larger Hessian shift."""
     dual_step = largest_step(state.dual, direction.dual, fraction(state.mu), constants.exists)
     central = _central(constants, trial.x, trial.slack, state.mu)
@@ -217,8 +232,14 @@ def _accept(constants: Constants, state: State, trial: Trial, factors: Factors, 
     accepted = trial.accepted & factors.is_definite
     # No step: shrink the region in which the model is trusted, by a larger shift.
     larger = jnp.where(factors.is_definite, jnp.maximum(10 * state.floor, 1e-4 * factors.size), state.floor)
-    floor = jnp.where(accepted, state.floor / 10, larger)
-    failures = jnp.where(accepted, 0, state.failures + 1)
+    short = (
+        ~state.restoring
+        & (trial.length < _SHORT)
+        & (at.violation > _feasible(state))
+        & (trial.violation > 0.99 * at.violation)
+    )
+    floor = jnp.where(accepted & ~short, state.floor / 10, larger)
+    failures = jnp.where(accepted & ~short, 0, state.failures + 1)
     new, old = (trial.x, trial.slack, dual, eq), (state.x, state.slack, state.dual, state.eq)
     where = lambda s: (s.x, s.slack, s.dual, s.eq, s.penalty, s.shift, s.floor, s.failures)
     changed = (*tree_where(accepted, new, old), trial.penalty, factors.shift, floor, failures)
@@ -227,15 +248,21 @@ def _accept(constants: Constants, state: State, trial: Trial, factors: Factors, 
 
 def _change_mode(constants: Constants, old: State, new: State, at: Evaluation, trial: Trial) -> State:
     """Enters restoration where no step helps, and leaves it where the violation has fallen enough."""
-    tol = jnp.finfo(new.x.dtype).eps ** 0.5
-    enter = ~old.restoring & (new.failures >= _SHIFTS_BEFORE_RESTORATION) & (at.violation > tol)
-    leave = old.restoring & (new.failures == 0) & (trial.violation <= jnp.maximum(old.target, 0.1 * tol))
+    tol = _feasible(new)
+    due = old.age >= _PATIENCE
+    idle = due & (trial.violation > 0.5 * old.checkpoint) & (old.checkpoint > 0.0)
+    tried = (new.failures >= _SHIFTS_BEFORE_RESTORATION) | idle
+    enter = ~old.restoring & tried & (at.violation > tol)
+    leave = old.restoring & trial.accepted & (trial.violation <= jnp.maximum(old.target, 0.1 * tol))
     mu = jnp.where(leave, jnp.maximum(new.mu, jnp.minimum(0.1, trial.violation)), new.mu)
     slack = jnp.where(leave, jnp.maximum(trial.slack, 1e-4 * jnp.minimum(1.0, mu)), new.slack)
     fresh = (_central(constants, new.x, slack, mu), jnp.zeros_like(new.eq), jnp.ones_like(new.penalty))
     dual, eq, penalty = tree_where(leave, fresh, (new.dual, new.eq, new.penalty))
     reset = enter | leave
+    fresh_age = due | reset | old.restoring
     changes = {
+        "age": jnp.where(fresh_age, 0, old.age + 1),
+        "checkpoint": jnp.where(fresh_age, trial.violation, old.checkpoint),
         "mu": mu,
         "slack": slack,
         "dual": dual,

@@ -12,7 +12,7 @@ from ._evaluate import Evaluation, values
 from ._newton import Direction, Factors, restoration_barrier
 from ._state import Constants, distances, fraction, largest_step, State, Vector
 
-_LENGTHS = 10  # 1, ½, ¼, ... of the way to the boundary
+_HALVINGS = (0, 1, 2, 3, 4, 6, 8, 10, 13, 16)  # trial steps: the way to the boundary, halved this often
 _ARMIJO = 1e-4
 
 
@@ -68,7 +68,7 @@ def search(
     start, size = merit(state.x, state.slack, at.f, at.g, at.h)
 
     longest = _longest(constants, state, direction)
-    lengths = longest * 0.5 ** jnp.arange(_LENGTHS, dtype=state.x.dtype)
+    lengths = longest * 0.5 ** jnp.asarray(_HALVINGS, state.x.dtype)
     xs = state.x + lengths[:, None] * direction.x
     slacks = state.slack + lengths[:, None] * direction.slack
     point = lambda x: values(program, x, state.scaling, p)
@@ -87,7 +87,8 @@ def search(
     # A slack below -g only adds violation: raising it to -g lowers both the barrier and the penalty term.
     slacks = jnp.maximum(slacks, -gs)
     scores, _ = jax.vmap(merit)(xs, slacks, fs, gs, hs)
-    noise = 10 * jnp.finfo(state.x.dtype).eps * size
+    # What rounding alone can change: the constraints' own terms are of order one in the scaled program.
+    noise = 10 * jnp.finfo(state.x.dtype).eps * (1.0 + penalty + size)
     good = jnp.isfinite(scores) & (scores <= start + _ARMIJO * lengths * slope + noise)
     choice, accepted = jnp.argmax(good), jnp.any(good)
     pick = lambda many, one: jnp.where(accepted, many[choice], one)
@@ -113,9 +114,7 @@ def _longest(constants: Constants, state: State, direction: Direction) -> Scalar
     return largest_step(t, direction.rows, fraction(state.mu), relevant)
 
 
-def _penalty_and_slope(
-    state: State, at: Evaluation, factors: Factors, direction: Direction
-) -> tuple[Scalar, Scalar]:
+def _penalty_and_slope(state: State, at: Evaluation, factors: Factors, direction: Direction) -> tuple[Scalar, Scalar]:
     """The penalty weight that makes the step a descent direction of the merit function, and the slope along it.
 
     `π >= (∇φ_μᵀd + ½ dᵀHd) / ((1 - ρ) decrease of ‖c‖₁)`: Waltz et al. (2006), equation (3.5), with ρ = 0.1.
@@ -132,7 +131,7 @@ def _penalty_and_slope(
     decrease = before - after
     tiny = jnp.finfo(state.x.dtype).tiny ** 0.5
     wanted = (barrier_slope + 0.5 * jnp.maximum(curvature, 0.0)) / jnp.maximum(0.9 * decrease, tiny)
-    enough = (decrease <= tiny) | (state.penalty >= wanted) | ~jnp.isfinite(wanted)
+    enough = (decrease <= tiny) | (state.penalty >= wanted) | ~jnp.isfinite(wanted) | ~factors.is_definite
     penalty = jnp.where(enough, state.penalty, jnp.minimum(1.5 * wanted + 1.0, 1e12))
     slope = barrier_slope - jnp.where(state.restoring, 0.0, penalty * decrease)
     return penalty, jnp.minimum(slope, 0.0)

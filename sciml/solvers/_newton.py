@@ -17,7 +17,6 @@ each other for ever on a machine with two cores.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Bool, Float, Scalar
@@ -156,7 +155,7 @@ def _schur(half: Float[Array, "n h"]) -> Float[Array, "h h"]:
 
 
 def newton_system(constants: Constants, state: State, at: Evaluation) -> System:
-    """The Newton system of the barrier problem; while restoring, a Levenberg-Marquardt system for the violation.
+    """The Newton system of the barrier problem; while restoring, that of the violation.
 
     The latter minimises `½‖h‖² + ½‖g₊‖²` with a vanishing barrier on the bounds. Its rows and equalities are empty (zero
     Jacobians), so that one factorisation serves both kinds of step.
@@ -172,8 +171,9 @@ def newton_system(constants: Constants, state: State, at: Evaluation) -> System:
     sigma = jnp.where(state.restoring, jnp.where(is_bound, centred / t, 0.0), state.dual / t)
     violated = jnp.where(at.g > 0, 1.0, 0.0).astype(at.g.dtype)
     weight = jnp.where(state.restoring, violated, sigma[:n_g])
-    # Gauss-Newton for the violation: the equalities' squares stand where the Lagrangian's Hessian stood.
-    hessian = jnp.where(state.restoring, jacobian_h.T @ jacobian_h, at.hessian * keep * keep[:, None])
+    # The violation's Hessian: Gauss-Newton's part, and the multipliers' part that `evaluate` returns.
+    hessian = at.hessian * keep * keep[:, None]
+    hessian = hessian + jnp.where(state.restoring, jacobian_h.T @ jacobian_h, 0.0)
     curvature = hessian + (jacobian_g.T * weight) @ jacobian_g
     damping = jnp.finfo(state.x.dtype).eps ** 0.5 * (1.0 + jnp.trace(curvature) / max(n, 1))
     diagonal = sigma[n_g : n_g + n] + sigma[n_g + n :] + jnp.where(state.restoring, damping, 0.0)

@@ -132,7 +132,8 @@ def _iterate(inputs: Any) -> Any:
     state, steps = iterate(step, solver.done, state, max_steps=max_steps, while_loop=while_loop)
     point, result, (barrier, restorations) = solver.finish(flat, constants, state, p)
     out_of_steps = is_successful(result) & ~solver.done(state)
-    result = RESULTS.where(out_of_steps, RESULTS.max_steps_reached, result)
+    limit = RESULTS.max_steps_reached
+    result = RESULTS.where(out_of_steps, limit, result)  # pyright: ignore[reportArgumentType]
     root = jnp.concatenate([point.x, point.ineq, point.eq])
     # NaN is never a report.
     root = jnp.where(jnp.all(jnp.isfinite(root)), root, jnp.concatenate([x0, jnp.zeros_like(root[x0.size :])]))

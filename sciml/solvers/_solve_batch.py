@@ -1,12 +1,12 @@
 """`solve_batch`: the engine above `vmap` for many instances, run from the host."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -66,90 +66,103 @@ def solve_batch(
         `Solution` with the leading axis `batch` on every leaf.
 
     Raises:
-        ValueError: if the leading axes of `z0s` and `ps` differ, or `chunk` is not positive.
+        ValueError: if the leading axes of `z0s` and `ps` differ, `in_axes` does not fit, or `chunk` is not positive.
 
     Gradient: as `solve`, outside `jit` and `vmap`.
     """
     z0s, ps = as_floats(z0s, "z0s"), as_arrays(ps)
     n = batch_size(z0s, "z0s")
-    axes = _spread_axes(in_axes, ps)
-    for path, leaf in jtu.tree_leaves_with_path(jtu.tree_map(lambda a, x: x if a == 0 else None, axes, ps)):
+    mapped, shared = _split(in_axes, ps)
+    for path, leaf in jtu.tree_leaves_with_path(mapped):
         if leaf.shape[:1] != (n,):
-            got, expected = f"leading axis of shape {leaf.shape}", f"{n} instances, as `z0s` has"
+            got, expected = f"shape {leaf.shape}", f"a leading axis of {n} instances, as `z0s` has"
             raise invalid(f"ps{jtu.keystr(path)}", got, expected, "stack the instances, or give `in_axes=None` for it")
-    width = n if chunk is None else min(chunk, n)
-    if width < 1:
+    if chunk is not None and chunk < 1:
         raise invalid("chunk", chunk, "a positive number of instances", "leave it None to solve all at once")
-
-    def run(z0s: Any, ps: Any, warm: Any) -> Solution:
-        return _vmapped(program, solver, z0s, ps, axes, warm, max_steps)
-
-    solution = _in_chunks(run, (z0s, ps, warm), axes, width, progress)
+    width = n if chunk is None else min(chunk, n)
+    run = lambda z0s, mapped, warm: _vmapped(program, solver, z0s, mapped, shared, warm, max_steps)
+    solution = _in_chunks(run, (z0s, mapped, warm), n, width, progress)
     for attempt in range(0 if retry is None else retry.attempts):
         assert retry is not None
         failed = np.flatnonzero(~np.asarray(is_successful(solution.result)))
         if failed.size == 0:
             break
-        again = failed[np.arange(width * math.ceil(failed.size / width)) % failed.size]
-        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(retry.key, attempt), i))(jnp.asarray(again))
-        some_z, some_p = jtu.tree_map(lambda x: x[again], z0s), _take(ps, axes, again)
-        starts = _restart(retry.start, some_z, some_p, axes, keys)
-        better = _in_chunks(run, (starts, some_p, None), axes, width, progress=False)
-        solution = _merge(solution, better, again[: failed.size])
+        some_z, some_p = _take((z0s, mapped), failed)
+        starts = _restart(retry.start, some_z, some_p, shared, retry.key, attempt, failed)
+        better = _in_chunks(run, (starts, some_p, None), failed.size, width, progress=False)
+        solution = _merge(solution, better, failed)
     return solution
 
 
 @eqx.filter_jit
 def _vmapped(
-    program: Program, solver: AbstractSolver, z0s: Any, ps: Any, axes: Any, warm: Any, max_steps: int
+    program: Program, solver: AbstractSolver, z0s: Any, mapped: Any, shared: Any, warm: Any, max_steps: int
 ) -> Solution:
-    one = lambda z0, p, w: solve(program, solver, z0, p, warm=w, max_steps=max_steps, throw=False)
-    return jax.vmap(one, in_axes=(0, axes, 0))(z0s, ps, warm)
+    def one(z0: Any, part: Any, warm: Any) -> Solution:
+        p = eqx.combine(part, shared)
+        return solve(program, solver, z0, p, warm=warm, max_steps=max_steps, throw=False)
+
+    return jax.vmap(one)(z0s, mapped, warm)
 
 
-@eqx.filter_jit
-def _restart(start: Callable[[Any, Any, PRNGKeyArray], Any], z0s: Any, ps: Any, axes: Any, keys: PRNGKeyArray) -> Any:
-    return jax.vmap(start, in_axes=(0, axes, 0))(z0s, ps, keys)
+def _restart(
+    start: Callable[[Any, Any, PRNGKeyArray], Any],
+    z0s: Any,
+    mapped: Any,
+    shared: Any,
+    key: PRNGKeyArray,
+    attempt: int,
+    rows: Any,
+) -> Any:
+    """New starts for some instances; instance and attempt have their own key, whatever the chunks."""
+
+    def one(z0: Any, part: Any, row: Any) -> Any:
+        return start(z0, eqx.combine(part, shared), jr.fold_in(jr.fold_in(key, attempt), row))
+
+    return as_floats(jax.vmap(one)(z0s, mapped, jnp.asarray(rows)), "retry.start")
 
 
-def _in_chunks(run: Callable[..., Solution], data: Any, axes: Any, width: int, progress: bool) -> Solution:
-    """Runs chunk by chunk; a short last chunk is padded with its first instance, so that one program serves all."""
-    z0s, ps, warm = data
-    n = batch_size(z0s, "z0s")
+def _in_chunks(run: Callable[..., Solution], data: Any, n: int, width: int, progress: bool) -> Solution:
+    """Runs chunk by chunk; a short last chunk is padded with its last instance, so that one program serves all."""
     parts = []
-    with progress_bar(math.ceil(n / width), "solve", shown=progress and n > width) as bar:
+    with progress_bar(n, "solve", shown=progress and n > width) as bar:
         for start in range(0, n, width):
+            count = min(width, n - start)
             rows = np.minimum(np.arange(start, start + width), n - 1)
-            take = lambda tree, rows=rows: jtu.tree_map(lambda x: x[rows], tree)
-            whole = n == width
-            chunk = data if whole else (take(z0s), _take(ps, axes, rows), take(warm))
-            parts.append(slice_batch(run(*chunk), 0, min(width, n - start)))
-            bar.update(1)
+            parts.append(slice_batch(run(*(data if n == width else _take(data, rows))), 0, count))
+            bar.update(count)
     return parts[0] if len(parts) == 1 else jtu.tree_map(lambda *xs: jnp.concatenate(xs), *parts)
 
 
 def _merge(old: Solution, new: Solution, rows: Any) -> Solution:
-    """`old` with the instances that succeeded at the second attempt replaced."""
-    count = len(rows)
-    ok = is_successful(new.result)[:count]
+    """`old` with the instances that succeeded at another attempt replaced."""
+    ok = is_successful(new.result)
 
     def put(a: Any, b: Any) -> Any:
-        b = b[:count]
         return a.at[rows].set(jnp.where(ok.reshape(-1, *[1] * (b.ndim - 1)), b, a[rows]))
 
     return jtu.tree_map(put, old, new)
 
 
-def _spread_axes(in_axes: Any, ps: Any) -> Any:
-    """`in_axes`, a prefix of `ps`, for every leaf; None leaves are kept."""
-    return jtu.tree_map(
-        lambda axis, part: jtu.tree_map(lambda _: axis, part), in_axes, ps, is_leaf=lambda x: x is None
-    )
+def _split(in_axes: Any, ps: Any) -> tuple[Any, Any]:
+    """`ps` in two trees of its structure: leaves with a batch axis, and shared leaves."""
+    is_none = lambda x: x is None
+    chosen = jtu.tree_leaves(in_axes, is_leaf=is_none)
+    if any(axis not in (0, None) for axis in chosen):
+        raise invalid(
+            "in_axes", in_axes, "0 or None for each leaf of `ps`", "move the batch axis of the leaf to the front"
+        )
+    try:
+        spread = lambda axis, part: jtu.tree_map(lambda _: axis == 0, part)
+        is_mapped = jtu.tree_map(spread, in_axes, ps, is_leaf=is_none)
+    except ValueError as error:
+        got, expected = (
+            f"the structure {jtu.tree_structure(in_axes)}",
+            f"a prefix of that of `ps`, {jtu.tree_structure(ps)}",
+        )
+        raise invalid("in_axes", got, expected, "give 0 or None for each field of `ps`, or one for all") from error
+    return eqx.partition(ps, is_mapped)
 
 
-def _take(ps: Any, axes: Any, rows: Any) -> Any:
-    return jtu.tree_map(lambda x, a: x if a is None else x[rows], ps, _as_leaves(axes, ps))
-
-
-def _as_leaves(axes: Any, ps: Any) -> Any:
-    return jtu.tree_unflatten(jtu.tree_structure(ps), jtu.tree_leaves(axes, is_leaf=lambda x: x is None))
+def _take(tree: Any, rows: Any) -> Any:
+    return jtu.tree_map(lambda x: x[rows], tree)

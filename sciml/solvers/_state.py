@@ -44,6 +44,10 @@ class State(eqx.Module):
     """The violation at which a restoration ends."""
     decay: Scalar
     """Factor on the restoration's barrier, smaller with each of its steps."""
+    age: Int[Array, ""]
+    """Passes since the violation was last compared with `checkpoint`."""
+    checkpoint: Scalar
+    """The violation then."""
     restorations: Int[Array, ""]
     residual: Scalar
     stopped: Bool[Array, ""]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from sciml.core import RESULTS, Solution, Trajectory
+from sciml.core import RESULTS, Solution, stack, Trajectory
 from sciml.metrics import certify, suboptimality, violations
 from sciml.programs import along_trajectory, OptimalControl, Program, Residual, Shooting, transcribe
 
@@ -30,18 +30,15 @@ class Stats(eqx.Module):
 def solution(value, results, kkt=1e-9):
     n = len(results)
     kkt = jnp.broadcast_to(jnp.asarray(kkt), (n,))
-    zero = jnp.zeros(n)
-    code = RESULTS.promote(RESULTS.successful)
-    for i, result in enumerate(results):
-        code = RESULTS.where(jnp.arange(n) == i, result, code)
-    return Solution(value, code, Stats(Residual(kkt, 0.5 * kkt, zero, zero)))
+    residual = jax.vmap(lambda k: Residual(k, 0.5 * k, jnp.zeros(()), jnp.zeros(())))(kkt)
+    return Solution(value, stack(results), Stats(residual))
 
 
 EXACT = solution(ZS, [RESULTS.successful] * 10)
 
 
 def test_relative_gaps_in_closed_form():
-    moved = ZS.at[:, 0].add(jnp.arange(10) * 0.1)
+    moved = ZS.at[:, 0].add(jnp.arange(10.0) * 0.1)
     np.testing.assert_allclose(suboptimality(PROGRAM, moved, PS, EXACT), (np.arange(10) * 0.1) ** 2 / 2, atol=1e-14)
 
 
@@ -67,7 +64,7 @@ def test_violations_are_the_largest_of_constraints_and_bounds():
 def test_certificate_by_hand():
     zs = ZS.at[:5, 0].add(0.2).at[5, 1].set(-0.1).at[6, 0].set(jnp.nan).at[7:, 1].set(-1e-5)
     results = [RESULTS.successful] * 8 + [RESULTS.infeasible, RESULTS.stalled]
-    exact = solution(ZS, results, jnp.where(jnp.arange(10) < 8, 1e-7 * jnp.arange(10), 1.0))
+    exact = solution(ZS, results, jnp.where(jnp.arange(10) < 8, 1e-7 * jnp.arange(10.0), 1.0))
     found = certify(PROGRAM, zs, PS, exact, scale=10.0)
     # compared are 0 ... 4 with a gap of 0.04 / 2 each and 7, whose violation is tolerated and lowers the cost
     costs = np.array([2.04] * 5 + [(1 - 1e-5) ** 2 + 1])

@@ -16,19 +16,22 @@ _SENSOR_LIMIT = 10.0  # V
 class CascadedTanks(AbstractContinuousSystem):
     """Two tanks, one above the other; a pump fills the upper one, the level of the lower one is measured.
 
-        dx1/dt = ratio (pump - q1) - spill1        q1 = outflow1 ((x1 + head1) / (10 + head1))^power1 + jet1 σ((x1 - at1) / width1)
-        dx2/dt = q1 + share spill1 / ratio - q2 - spill2                  q2 = outflow2 (x2 / 10)^power2 + jet2 σ((x2 - at2) / width2)
-        dv/dt  = (u - v) / lag                     pump = gain softplus(v - dead), rounded over 0.1 V
+        dx1/dt = ratio (pump - q1) - spill1
+        dx2/dt = q1 + share spill1 / ratio - q2 - spill2
+        dv/dt  = (u - v) / lag                                  pump = gain softplus(v - dead), rounded over 0.1 V
         ds/dt  = trip spill1 (1 - s) - s σ((release - x2) / 0.05) / 2
         y      = min(x2 + bias s, 10)
+        q1     = outflow1 ((x1 + head1) / (10 + head1))^power1 + jet1 σ((x1 - at1) / width1)
+        q2     = outflow2 (x2 / 10)^power2 + jet2 σ((x2 - at2) / width2)
 
     States `(x1, x2, v, s)`: the two levels in sensor volts (the upper brim is at 10 V by definition), the pump voltage
-    behind its lag [V], and a relay in [0, 1]; input `u`, the pump voltage [V], shape `(1,)`; output `y` [V], shape `(1,)`;
-    time in s. `σ` is the logistic function, `spill(x) = 0.35 softplus(x - brim)` per second, rounded over 0.05 V.
-    Outflows follow Bernoulli's law (power near 1/2) plus a part that starts above a level; a share of what leaves the upper
-    brim falls into the lower tank; the sensor saturates at 10 V. The relay stands for what the measured record shows after an
-    overflow: the sensor reads too high by a constant until the level has fallen to `release`, then drops within one sample.
-    Gradients are finite at empty tanks. Defaults: this library's estimate from the benchmark's training record.
+    behind its lag [V], and a relay in [0, 1]; input `u`, the pump voltage [V], shape `(1,)`; output `y` [V], shape
+    `(1,)`; time in s. `σ` is the logistic function, `spill(x) = 0.35 softplus(x - brim)` per second, rounded over
+    0.05 V. Outflows follow Bernoulli's law (power near 1/2) plus a part that starts above a level; a share of what
+    leaves the upper brim falls into the lower tank; the sensor saturates at 10 V. The relay stands for what the measured
+    record shows after an overflow: the sensor reads too high by a constant until the level has fallen to `release`,
+    then drops within one sample. Gradients are finite at empty tanks. Defaults: this library's estimate from the
+    benchmark's training record.
 
     Source: Schoukens & Noël (2017), Three benchmarks addressing open challenges in nonlinear system identification,
     DOI 10.1016/j.ifacol.2017.08.071, equations (1)-(3), for levels, overflow and saturation; thresholds, lag and relay are
@@ -80,17 +83,17 @@ class CascadedTanks(AbstractContinuousSystem):
         trip: ArrayLike = 6.49,
     ):
         """Args:
-            ratio: area of the lower tank over that of the upper one.
-            outflow1, outflow2: outflow of a full tank, V/s of the lower level.
-            power1, power2: exponents of the outflows, near 1/2.
-            head1: height of the upper outlet above its tank's bottom, V.
-            gain: inflow per pump voltage, 1/s.
-            dead: pump voltage below which nothing flows, V.
-            share: part of the upper tank's overflow that reaches the lower tank.
-            brim2: brim of the lower tank, V.
-            lag: time constant of the pump, s.
-            jet1, at1, width1, jet2, at2, width2: additional outflow [V/s] above a level [V], and how sharply it starts [V].
-            bias, release, trip: the relay's effect on the sensor [V], its level of release [V], its speed per overflow [1/V].
+        ratio: area of the lower tank over that of the upper one.
+        outflow1, outflow2: outflow of a full tank, V/s of the lower level.
+        power1, power2: exponents of the outflows, near 1/2.
+        head1: height of the upper outlet above its tank's bottom, V.
+        gain: inflow per pump voltage, 1/s.
+        dead: pump voltage below which nothing flows, V.
+        share: part of the upper tank's overflow that reaches the lower tank.
+        brim2: brim of the lower tank, V.
+        lag: time constant of the pump, s.
+        jet1, at1, width1, jet2, at2, width2: additional outflow [V/s] above a level [V], and how sharply it starts [V].
+        bias, release, trip: the relay's effect on the sensor [V], its level of release [V], its speed [1/V].
         """
         self.ratio, self.outflow1, self.power1 = parameter(ratio), parameter(outflow1), parameter(power1)
         self.head1, self.outflow2, self.power2 = parameter(head1), parameter(outflow2), parameter(power2)
