@@ -5,6 +5,13 @@ import os
 # Before NumPy and SciPy load it: OpenBLAS's own threads and those of XLA would fight for the same cores.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# XLA's new fusion emitters double the time that most tests spend, which is compiling. A jaxlib that does not know the
+# flag would abort, hence the check.
+from importlib.metadata import version  # noqa: E402
+
+if version("jaxlib").startswith("0.10."):
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
+
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 

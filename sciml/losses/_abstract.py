@@ -1,12 +1,16 @@
 """What a loss is: a scalar from a model and a batch, with structure that a method may exploit."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray, Scalar
+import jax.tree_util as jtu
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
 
+from ..core import stop_gradient
 from ..sources import AbstractSource, Batch
 
 
@@ -31,12 +35,44 @@ class AbstractLoss(eqx.Module):
     def evaluate(self, model: Any, batch: Batch, state: Any, *, key: PRNGKeyArray) -> tuple[Scalar, Any, Report]:
         """The value for a batch, the next memory, and a report."""
 
+    @abstractmethod
     def __call__(self, model: Any, batch: Any) -> Scalar:
         """The value on stacked instances, for monitors and figures; a loss with memory starts afresh."""
-        raise NotImplementedError(f"{type(self).__name__} needs its memory: call `evaluate`.")
 
 
-def mean_of_finite(values: Any, threshold: float) -> tuple[Scalar, Report]:
+def finite_or_nan(function: Callable[[Any, Any], tuple[Any, Any]], fixed: Any, instances: Any) -> tuple[Any, Any]:
+    """`(value, aux)` of every instance, with NaN for a value that is not finite, and no derivative there.
+
+    Masking the value alone is not enough: zero times the NaN derivative of a failed instance is NaN, which would reach
+    every parameter. So failed instances are found by a first pass without derivatives, and the second pass puts a sound
+    one in their place.
+
+    Args:
+        function: `(fixed, one instance) -> (scalar, aux)`.
+        fixed: what all instances share.
+        instances: a pytree with a leading axis, the instance.
+    """
+    first, _ = jax.vmap(lambda one: function(stop_gradient(fixed), one))(stop_gradient(instances))
+    sound = jnp.isfinite(first)
+    values, aux = jax.vmap(lambda one: function(fixed, one))(put_sound(sound, instances))
+    return jnp.where(sound, values, jnp.nan), aux
+
+
+def put_sound(sound: Bool[Array, " batch"], instances: Any) -> Any:
+    """`instances` with those that are not sound replaced by the first one that is."""
+    first = jnp.argmax(sound)
+    where = lambda x: jnp.where(sound.reshape(-1, *[1] * (x.ndim - 1)), x, x[first])
+    return jtu.tree_map(lambda x: where(x) if eqx.is_array(x) else x, instances)
+
+
+def is_without_nan(instances: Any) -> Bool[Array, " batch"]:
+    """Whether each instance is free of NaN."""
+    leaves = [x for x in jtu.tree_leaves(instances) if eqx.is_array(x)]
+    clean = [jnp.all(x == x, axis=tuple(range(1, x.ndim))) for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack(clean), axis=0) if clean else jnp.ones(leaves[0].shape[0], bool)
+
+
+def mean_of_finite(values: Float[Array, " batch"], threshold: float) -> tuple[Scalar, Report]:
     """The mean over instances whose value is finite, and the fraction that is not.
 
     Above `threshold` the mean is NaN on purpose: `fit` then stops with `RESULTS.diverged`, since a mean over the few

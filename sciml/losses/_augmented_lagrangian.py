@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Scalar, ScalarLike
 from ..core import invalid, stop_gradient
 from ..programs import constraints, Program
 from ..sources import AbstractSource, Batch
-from ._abstract import AbstractLoss, mean_of_finite, Report
+from ._abstract import AbstractLoss, finite_or_nan, is_without_nan, mean_of_finite, put_sound, Report
 from ._penalty import _apply
 
 
@@ -37,7 +37,9 @@ class AugmentedLagrangian(AbstractLoss):
         rate: how far multipliers move at each visit, in (0, 1]; small, since the model moves slowly too.
         refuse_above: largest fraction of failed instances that a batch may have.
 
-    Gradient: with respect to the model, multipliers held fixed.
+    An instance fails if its value is not finite or if it holds a NaN: it is left out and counted, its multipliers stay.
+
+    Gradient: with respect to the model, multipliers held fixed; of failed instances as in `Penalty`.
 
     Source: Bertsekas (1982), Constrained Optimization and Lagrange Multiplier Methods, section 3.1, equation (5).
     """
@@ -68,7 +70,7 @@ class AugmentedLagrangian(AbstractLoss):
     ) -> tuple[Scalar, Multipliers, Report]:
         """The mean over the batch, and multipliers moved for its instances."""
         mine = jtu.tree_map(lambda m: m[batch.index], state)
-        values, (g, h) = jax.vmap(lambda p, m: self._one(model, p, m))(batch.value, mine)
+        values, (g, h) = self._each(model, batch.value, mine)
         value, report = mean_of_finite(values, self.refuse_above)
         step = self.rate * self.mu
         fine = jnp.isfinite(values)
@@ -78,8 +80,22 @@ class AugmentedLagrangian(AbstractLoss):
         state = jtu.tree_map(lambda m, new: m.at[batch.index].set(stop_gradient(new)), state, Multipliers(ineq, eq))
         return value, state, report
 
-    def _one(self, model: Any, p: Any, multipliers: Multipliers) -> tuple[Scalar, tuple[Any, Any]]:
-        z = self.decide(model, p)
+    def __call__(self, model: Any, batch: Any) -> Scalar:
+        """The mean over stacked instances with zero multipliers: objective plus quadratic penalties."""
+        g, h = eqx.filter_eval_shape(jax.vmap(lambda p: constraints(self.program, self.decide(model, p), p)), batch)
+        zeros = lambda tree: jtu.tree_map(lambda s: jnp.zeros(s.shape, s.dtype), tree)
+        values, _ = self._each(model, batch, Multipliers(zeros(g), zeros(h)))
+        return mean_of_finite(values, self.refuse_above)[0]
+
+    def _each(self, model: Any, batch: Any, multipliers: Multipliers) -> tuple[Any, tuple[Any, Any]]:
+        """The value of every instance (NaN for those that failed), and its constraints."""
+        clean = is_without_nan(batch)
+        batch = put_sound(clean, batch)
+        z = jax.vmap(lambda p: self.decide(model, p))(batch)
+        values, aux = finite_or_nan(lambda _, one: self._one(*one), (), (z, batch, multipliers))
+        return jnp.where(clean, values, jnp.nan), aux
+
+    def _one(self, z: Any, p: Any, multipliers: Multipliers) -> tuple[Scalar, tuple[Any, Any]]:
         g, h = constraints(self.program, z, p)
         value = jnp.asarray(self.program.objective(z, p)).reshape(())
         ineq = jtu.tree_map(lambda m, v: self._inequality(m, v), multipliers.ineq, g)

@@ -1,5 +1,6 @@
 """Losses that declare structure: a mean over instances, a sum of squares."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
-from ..core import ravel
+from ..core import invalid, ravel
 from ..sources import AbstractSource, Batch
-from ._abstract import AbstractLoss, mean_of_finite, Report
+from ._abstract import AbstractLoss, finite_or_nan, mean_of_finite, Report
 from ._sparsity import Sparsity
 
 
@@ -19,7 +20,10 @@ class Mean(AbstractLoss):
 
     Args:
         per_instance: `(model, one instance) -> scalar`.
-        refuse_above: largest fraction of failed instances that a batch may have.
+        refuse_above: largest fraction of failed instances (value not finite) that a batch may have. They are left out
+            of the mean and counted, at the price of a second evaluation; 0 saves that price and refuses any failure.
+
+    Gradient: zero for a failed instance.
     """
 
     per_instance: Callable[[Any, Any], Any]
@@ -30,26 +34,30 @@ class Mean(AbstractLoss):
 
     def evaluate(self, model: Any, batch: Batch, state: None, *, key: PRNGKeyArray) -> tuple[Scalar, None, Report]:
         """The mean over the batch."""
-        values = jax.vmap(lambda one: self.per_instance(model, one))(batch.value)
-        value, report = mean_of_finite(values, self.refuse_above)
+        value, report = mean_of_finite(self._each(model, batch.value), self.refuse_above)
         return value, None, report
 
     def __call__(self, model: Any, batch: Any) -> Scalar:
         """The mean over stacked instances."""
-        values = jax.vmap(lambda one: self.per_instance(model, one))(batch)
-        return mean_of_finite(values, self.refuse_above)[0]
+        return mean_of_finite(self._each(model, batch), self.refuse_above)[0]
+
+    def _each(self, model: Any, batch: Any) -> Any:
+        value = lambda model, one: jnp.asarray(self.per_instance(model, one)).reshape(())
+        if self.refuse_above <= 0:
+            return jax.vmap(lambda one: value(model, one))(batch)
+        return finite_or_nan(lambda model, one: (value(model, one), ()), model, batch)[0]
 
 
 class AbstractLeastSquares(AbstractLoss):
     """A loss that is a sum of squares, so that Gauss-Newton methods can use its residuals."""
 
+    @abstractmethod
     def residuals(self, model: Any, batch: Any) -> Any:
         """The residuals, any pytree of arrays; the loss is half the sum of their squares."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sparsity(self, model: Any, batch: Any) -> Sparsity | None:
         """Which parameters touch which residuals, if that is known to be sparse; None for dense."""
-        raise NotImplementedError
 
     def init(self, model: Any, source: AbstractSource) -> None:
         """No memory."""
@@ -69,7 +77,8 @@ class LeastSquares(AbstractLeastSquares):
 
     Args:
         function: `(model, batch) -> pytree of residuals`. Batch axes are the function's own business.
-        weight: one number, or a record shaped like the residuals (or a prefix of it); squares are weighted by its square.
+        weight: one number, or a record shaped like the residuals (or a prefix of it); squares are weighted by its
+            square.
     """
 
     function: Callable[[Any, Any], Any]
@@ -78,7 +87,12 @@ class LeastSquares(AbstractLeastSquares):
     def residuals(self, model: Any, batch: Any) -> Any:
         """The weighted residuals."""
         out = self.function(model, batch)
-        return jax.tree.map(lambda w, part: jax.tree.map(lambda r: w * r, part), self.weight, out)
+        try:
+            return jax.tree.map(lambda w, part: jax.tree.map(lambda r: w * r, part), self.weight, out)
+        except (ValueError, TypeError) as error:
+            expected = f"{jax.tree.structure(out)} or a prefix of it, with shapes and dtypes that broadcast"
+            fix = "give one weight for each residual, or a single number for all"
+            raise invalid("weight", f"the structure {jax.tree.structure(self.weight)}", expected, fix) from error
 
     def sparsity(self, model: Any, batch: Any) -> None:
         """Dense."""
@@ -97,7 +111,7 @@ class Shot(eqx.Module):
     """What multiple shooting fits: a model, and the state at the start of each segment."""
 
     model: Any
-    starts: Float[Array, "segment x"]
+    starts: Float[Array, "*batch segment x"]
 
 
 class MultipleShooting(AbstractLeastSquares):
@@ -109,7 +123,8 @@ class MultipleShooting(AbstractLeastSquares):
     Args:
         simulate: `(model, x0, u) -> (y, x_end)` for one segment.
         continuity: weight of the gaps, an array so that raising it does not recompile.
-        prior: `(model, starts) -> pytree of residuals`, what is believed beforehand; None for nothing.
+        prior: `(model, starts) -> pytree of residuals`, what is believed beforehand about the model and the first
+            start, `starts[0]` (no derivative reaches the others); None for nothing.
 
     Residuals are scaled so that the loss is half the mean squared misfit over weighted samples, plus half the weighted
     mean squared gap.
@@ -127,8 +142,10 @@ class MultipleShooting(AbstractLeastSquares):
         """Misfit, gaps and prior."""
         y, ends = jax.vmap(lambda x0, u: self.simulate(model.model, x0, u))(model.starts, batch.u)
         misfit = (y - batch.y) * jnp.sqrt(batch.weight / jnp.sum(batch.weight))
-        gaps = self.continuity * (ends[:-1] - model.starts[1:]) / jnp.sqrt(float(model.starts.shape[0]))
-        return misfit, gaps, () if self.prior is None else self.prior(model.model, model.starts)
+        gaps = self.continuity * (ends[:-1] - model.starts[1:]) / model.starts.shape[0] ** 0.5
+        # `sparsity` promises that the prior touches the first start only.
+        starts = jnp.concatenate([model.starts[:1], jax.lax.stop_gradient(model.starts[1:])])
+        return misfit, gaps, () if self.prior is None else self.prior(model.model, starts)
 
     def sparsity(self, model: Shot, batch: Segments) -> Sparsity | None:
         """Starts touch their own segment's misfit and two gaps: three passes serve all of them."""

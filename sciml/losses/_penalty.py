@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray, Scalar, ScalarLike
 from ..core import invalid, Trajectory
 from ..programs import Program, violation
 from ..sources import AbstractSource, Batch
-from ._abstract import AbstractLoss, mean_of_finite, Report
+from ._abstract import AbstractLoss, finite_or_nan, is_without_nan, mean_of_finite, put_sound, Report
 from ._norms import AbstractNorm, L2
 
 
@@ -23,8 +23,8 @@ def _apply(model: Any, p: Any) -> Any:
 class Penalty(AbstractLoss):
     """The mean of `f(z, p) + Σ weight · norm(violation)` over the instances, with `z = decide(model, p)`.
 
-    Choose it to learn a solution map (`decide` left out: `z = model(p)`), or a policy (`decide` rolls the policy out and
-    returns a `Trajectory`: differentiable predictive control).
+    Choose it to learn a solution map (`decide` left out: `z = model(p)`), or a policy (`decide` rolls the policy out
+    and returns a `Trajectory`: differentiable predictive control).
 
     Args:
         program: what the decision is to solve.
@@ -36,7 +36,10 @@ class Penalty(AbstractLoss):
         lost_weight: cost of each step that a rolled-out `Trajectory` lost because its state blew up.
         refuse_above: largest fraction of failed instances that a batch may have.
 
-    Gradient: through `decide`, `f` and the violations; a failed instance is left out, with zero gradient, and counted.
+    An instance fails if its value is not finite or if it holds a NaN: it is left out of the mean and counted.
+
+    Gradient: through `decide`, `f` and the violations; zero for a failed instance, as long as `decide` itself has a
+    finite derivative there (as `rollout` has, which freezes a state before it blows up).
 
     Source: Drgoňa, Kiš, Tuor, Vrabie & Klaučo (2022), Differentiable predictive control, DOI
     10.1016/j.jprocont.2022.06.001, equation (5), for policies.
@@ -64,11 +67,14 @@ class Penalty(AbstractLoss):
         return mean_of_finite(self.each(model, batch), self.refuse_above)[0]
 
     def each(self, model: Any, batch: Any) -> Any:
-        """The value of every instance of a batch."""
-        return jax.vmap(lambda p: self._one(model, p))(batch)
+        """The value of every instance of a batch; NaN for those that failed."""
+        clean = is_without_nan(batch)
+        batch = put_sound(clean, batch)
+        z = jax.vmap(lambda p: self.decide(model, p))(batch)
+        values, _ = finite_or_nan(lambda _, one: (self._one(*one), ()), (), (z, batch))
+        return jnp.where(clean, values, jnp.nan)
 
-    def _one(self, model: Any, p: Any) -> Scalar:
-        z = self.decide(model, p)
+    def _one(self, z: Any, p: Any) -> Scalar:
         value = jnp.asarray(self.program.objective(z, p)).reshape(())
         excess = violation(self.program, z, p)
         value = value + weighted(self.weight, excess.ineq, self.norm, "weight")
@@ -80,11 +86,11 @@ class Penalty(AbstractLoss):
         return value
 
 
-def weighted(weights: Any, residuals: Any, norm: AbstractNorm, argument: str) -> Scalar:
+def weighted(weights: Any, residuals: Any, norm: AbstractNorm, argument: str) -> Any:
     """`Σ weight · norm(residual)` for weights that are a prefix of the residuals' structure."""
     try:
         terms = jtu.tree_map(
-            lambda w, part: sum(jnp.sum(w * norm(r)) for r in jtu.tree_leaves(part)) + jnp.zeros(()), weights, residuals
+            lambda w, part: sum((jnp.sum(w * norm(r)) for r in jtu.tree_leaves(part)), start=0.0), weights, residuals
         )
     except (ValueError, TypeError) as error:
         raise invalid(
@@ -93,4 +99,4 @@ def weighted(weights: Any, residuals: Any, norm: AbstractNorm, argument: str) ->
             f"{jtu.tree_structure(residuals)} or a prefix of it",
             "give one weight for each constraint, or a single number for all",
         ) from error
-    return sum(jtu.tree_leaves(terms), start=jnp.zeros(()))
+    return sum(jtu.tree_leaves(terms), start=0.0)

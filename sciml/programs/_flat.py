@@ -68,7 +68,9 @@ def flatten(program: Program, z0: Any, p: Any) -> tuple[FlatProgram, Layout, Vec
     return flat, Layout(decision, _unravel(g), _unravel(h)), x0
 
 
-def unflatten_duals(layout: Layout, ineq: Vector, eq: Vector, lower: Vector, upper: Vector) -> Duals:
+def unflatten_duals(
+    layout: Layout, ineq: Float[Array, " g"], eq: Float[Array, " h"], lower: Vector, upper: Vector
+) -> Duals:
     """Vectors of multipliers in the user's structures."""
     return Duals(layout.ineq(ineq), layout.eq(eq), layout.decision(lower), layout.decision(upper))
 
@@ -92,7 +94,7 @@ def _structures(program: Program, z0: Any, p: Any) -> tuple[Any, Any, Any]:
     return f, g, h
 
 
-def _vector(tree: Any, dtype: Any) -> Vector:
+def _vector(tree: Any, dtype: Any) -> Array:
     leaves = [jnp.ravel(jnp.asarray(leaf)).astype(dtype) for leaf in jtu.tree_leaves(tree)]
     return jnp.concatenate(leaves) if leaves else jnp.zeros((0,), dtype)
 
@@ -101,7 +103,7 @@ def _unravel(struct: Any) -> Callable[[Any], Any]:
     """The way from a vector to the structure of `struct`, by shapes alone."""
     leaves, treedef = jtu.tree_flatten(struct)
 
-    def back(vector: Vector) -> Any:
+    def back(vector: Array) -> Any:
         parts, start = [], 0
         for leaf in leaves:
             parts.append(vector[start : start + leaf.size].reshape(leaf.shape).astype(leaf.dtype))

@@ -11,6 +11,7 @@ from jaxtyping import Scalar, ScalarLike
 
 from ..core import invalid, RESULTS, Trajectory
 from ._program import Program
+from ._stages import stage_structure
 
 
 class Shooting(eqx.Module):
@@ -86,7 +87,7 @@ def transcribe(problem: OptimalControl) -> Program:
         eq=_Defects(problem),
         lower=_ShootingBounds(problem.x_lower, problem.u_lower),
         upper=_ShootingBounds(problem.x_upper, problem.u_upper),
-        structure=_stage_structure,
+        structure=stage_structure,
     )
 
 

@@ -62,7 +62,7 @@ def evaluate(
     `½‖h‖² + ½‖g₊‖²` that Gauss-Newton leaves out.
     """
 
-    def both(x: Vector) -> tuple[tuple[Vector, Vector], Vector | None]:
+    def both(x: Array) -> tuple[tuple[Array, Array], Array | None]:
         out, pull = jax.vjp(lambda x: jnp.concatenate(_rows(values(program, x, scaling, p))), x)
         excess = jax.lax.stop_gradient(_violated(program, out))
         weights = jnp.concatenate([jnp.ones_like(out[:1]), *multipliers])
@@ -108,7 +108,7 @@ def scaling_at(
     Source: Wächter & Biegler (2006), section 3.8. The factors are at least 1e-8 and at most 1.
     """
 
-    def stacked(x: Vector) -> tuple[Vector, Vector]:
+    def stacked(x: Array) -> tuple[Array, Array]:
         out = jnp.concatenate(_rows(program.functions(x, p)))
         return out, out
 
@@ -122,7 +122,7 @@ def scaling_at(
     return Scaling(*cut(factor)), cut(factor * out), jnp.all(jnp.isfinite(largest) & jnp.isfinite(out))
 
 
-def _violated(program: FlatProgram, out: Vector) -> Vector:
+def _violated(program: FlatProgram, out: Array) -> Array:
     """`[0; g₊; h]`."""
     row = jnp.arange(out.size)
     return jnp.where(row == 0, 0.0, jnp.where(row <= program.n_ineq, jnp.maximum(out, 0.0), out))

@@ -137,7 +137,7 @@ class _ClosedLoop(eqx.Module):
     dt: Any
 
     def __call__(self, policy: Any, p: tanks.Scenario) -> Any:
-        system = discretise(TankLevels(tanks.plant(p.coordinates)), RK4(), dt=self.dt)
+        system = discretise(TankLevels(tanks.plant(p.coordinates)), RK4(is_looped=True), dt=self.dt)
         left = 1.0 - jnp.arange(tanks.HORIZON) / tanks.HORIZON
         return rollout(system, policy, p.x0, (jnp.full(tanks.HORIZON, p.reference), left))
 

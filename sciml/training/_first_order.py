@@ -2,21 +2,23 @@
 
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ..core import progress_bar, RESULTS, Solution
+from ..core import invalid, progress_bar, RESULTS, Solution, tree_allfinite
 from ..losses import AbstractLoss
 from ..sources import AbstractSource
-from ..storage import load, save
+from ..storage import load, output_folder, save
 from ._monitors import AbstractMonitor, Event
-from ._parameters import partition, resolve
+from ._parameters import resolve
 
 _CHUNK = 100  # most steps between two looks of the host
 
@@ -36,12 +38,37 @@ class Checkpoint(eqx.Module):
     """Where and how often to save the state of a fit, so that it can go on after an interruption.
 
     Args:
-        path: the file; the folder must exist.
+        path: the file; its folder is created if it is missing.
         every: steps between saves.
     """
 
     path: str
     every: int = 500
+
+
+class Watch(eqx.Module):
+    """Who looks at a fit from the host."""
+
+    monitors: tuple[AbstractMonitor, ...]
+    checkpoint: Checkpoint | None
+    progress: bool
+
+    def next_look(self, start: int, steps: int) -> int:
+        """The next step at which anyone wants to look."""
+        periods = [_CHUNK, *(m.every for m in self.monitors)]
+        periods += [] if self.checkpoint is None else [self.checkpoint.every]
+        return min(steps, *((start // every + 1) * every for every in periods))
+
+
+class Job(eqx.Module):
+    """What stays the same over all steps."""
+
+    rest: Any
+    """The model without the trained arrays."""
+    loss: Any
+    source: AbstractSource
+    method: optax.GradientTransformation
+    key: PRNGKeyArray
 
 
 class _Carry(eqx.Module):
@@ -55,66 +82,93 @@ class _Carry(eqx.Module):
     failed: Float[Array, " steps"]
 
 
-def fit_first_order(
-    model: Any,
-    loss: Any,
-    source: AbstractSource,
-    method: optax.GradientTransformation,
-    steps: int,
-    key: PRNGKeyArray,
-    trainable: Any,
-    monitors: tuple[AbstractMonitor, ...],
-    checkpoint: Checkpoint | None,
-    progress: bool,
-) -> Solution:
+class _State(eqx.Module):
+    """Everything that a fit needs in order to go on: what a checkpoint holds."""
+
+    carry: _Carry
+    seen: tuple[Any, ...]
+    """The monitors' memories."""
+    is_stopped: Bool[Array, ""]
+    """Whether a monitor has ended the fit."""
+    key: PRNGKeyArray
+    """The fit's, to recognise it."""
+
+
+def fit_first_order(parameters: Any, job: Job, steps: int, watch: Watch) -> Solution:
     """See `fit`."""
-    parameters, rest = partition(model, trainable)
-    # Copies, because the compiled chunk is given its buffers for good.
-    parameters = jtu.tree_map(lambda x: jnp.array(x, copy=True), parameters)
-    with jax.numpy_dtype_promotion("standard"):
-        optimiser = method.init(parameters)
-    memory = loss.init(resolve(model), source) if isinstance(loss, AbstractLoss) else None
-    carry = _Carry(parameters, optimiser, memory, jnp.asarray(0), jnp.zeros(steps), jnp.zeros(steps))
-    seen = tuple(m.init(_copy(parameters)) for m in monitors)
-    if checkpoint is not None and os.path.exists(checkpoint.path):
-        carry, seen = _restore(checkpoint.path, (carry, seen))
-    state = (carry, seen)
-    fixed = (rest, loss, source, method, key)
-    stop, sound = False, True
-    with progress_bar(steps, "fit", shown=progress) as bar:
-        bar.update(int(carry.step))
+    if watch.checkpoint is not None:
+        output_folder(Path(watch.checkpoint.path).parent)
+    state, sound = _start(parameters, job, steps, watch), True
+    with progress_bar(steps, "fit", shown=watch.progress) as bar:
+        bar.update(int(state.carry.step))
         try:
-            while not stop and sound and int(state[0].step) < steps:
-                start = int(state[0].step)
-                end = _next_look(start, steps, monitors, checkpoint)
-                before = _copy(state[0].parameters)
-                carry = _run(fixed, jnp.asarray(end), state[0])  # an array: a Python number would recompile
-                recent = float(jnp.mean(carry.losses[start:end]))
-                sound = math.isfinite(recent)
-                if not sound:
-                    carry = eqx.tree_at(lambda c: c.parameters, carry, before)
-                    state = (carry, state[1])
-                    break
-                seen, stop = _look(monitors, state[1], carry, rest, end, recent)
-                state = (carry, seen)
-                bar.update(end - start)
-                bar.set_postfix_str(f"loss {recent:.4g}")
-                if checkpoint is not None and (end % checkpoint.every == 0 or end == steps or stop):
-                    save(checkpoint.path, state)
+            while sound and not bool(state.is_stopped) and int(state.carry.step) < steps:
+                state, sound = _advance(state, job, steps, watch, bar)
+                done = int(state.carry.step)
+                is_last = done == steps or bool(state.is_stopped)
+                if sound and watch.checkpoint is not None and (done % watch.checkpoint.every == 0 or is_last):
+                    save(watch.checkpoint.path, state)
         except KeyboardInterrupt:
-            if checkpoint is not None and not _is_deleted(state):
-                save(checkpoint.path, state)
+            if watch.checkpoint is not None and not _is_deleted(state):
+                save(watch.checkpoint.path, state)
             raise
-    return _solution(state, rest, monitors, sound)
+    parameters = state.carry.parameters
+    for monitor, memory in zip(watch.monitors, state.seen, strict=True):
+        parameters = monitor.finish(memory, parameters)
+    trained, done = eqx.combine(parameters, job.rest), int(state.carry.step)
+    stats = FitStats(state.carry.step, state.carry.losses[:done], state.carry.failed[:done])
+    return Solution(resolve(trained), RESULTS.successful if sound else RESULTS.diverged, stats, state=trained)
+
+
+def _start(parameters: Any, job: Job, steps: int, watch: Watch) -> _State:
+    """The state before the first step, or the one in the checkpoint."""
+    parameters = _copy(parameters)  # the compiled chunk is given its buffers for good
+    with jax.numpy_dtype_promotion("standard"):
+        optimiser = job.method.init(parameters)
+    model = resolve(eqx.combine(parameters, job.rest))
+    memory = job.loss.init(model, job.source) if isinstance(job.loss, AbstractLoss) else None
+    zero = jnp.zeros((), int)
+    carry = _Carry(parameters, optimiser, memory, zero, jnp.zeros(steps), jnp.zeros(steps))
+    seen = tuple(m.init(_copy(parameters)) for m in watch.monitors)
+    state = _State(carry, seen, jnp.zeros((), bool), job.key)
+    if watch.checkpoint is None or not os.path.exists(watch.checkpoint.path):
+        return state
+    expected = "the state of this very fit: same model, method, source, monitors, steps and key"
+    fix = "delete the file to start afresh, or choose another one"
+    try:
+        restored = load(watch.checkpoint.path, state)
+    except ValueError as error:
+        raise invalid("checkpoint", f"{watch.checkpoint.path} ({error})", expected, fix) from error
+    if not np.array_equal(_bits(restored.key), _bits(job.key)):
+        raise invalid("checkpoint", f"{watch.checkpoint.path}, made with another `key`", expected, fix)
+    return restored
+
+
+def _advance(state: _State, job: Job, steps: int, watch: Watch, bar: Any) -> tuple[_State, bool]:
+    """Steps until the next look, and the look. A chunk that diverges leaves the parameters as they were before it."""
+    start = int(state.carry.step)
+    end = watch.next_look(start, steps)
+    before = _copy(state.carry.parameters)
+    # The end as an array: a Python number would recompile.
+    carry, finite = _run(job, jnp.asarray(end), state.carry)
+    recent = float(jnp.mean(carry.losses[start:end]))
+    if not (math.isfinite(recent) and bool(finite)):
+        carry = eqx.tree_at(lambda c: c.parameters, carry, before)
+        return _State(carry, state.seen, state.is_stopped, state.key), False
+    seen, stop = _look(watch.monitors, state.seen, carry, job.rest, end, recent)
+    bar.update(end - start)
+    bar.set_postfix_str(f"loss {recent:.4g}")
+    return _State(carry, seen, jnp.asarray(stop), state.key), True
 
 
 @eqx.filter_jit(donate="all-except-first")
-def _run(fixed: Any, end: Any, carry: _Carry) -> _Carry:
-    """Steps until `end`, which is data: chunks of any length share one compilation."""
-    rest, loss, source, method, key = fixed
+def _run(job: Job, end: Any, carry: _Carry) -> tuple[_Carry, Any]:
+    """Steps until `end`, which is data: chunks of any length share one compilation; are the parameters finite?"""
+    loss, key = job.loss, job.key
+    method = optax.with_extra_args_support(job.method)
 
     def value(parameters: Any, memory: Any, batch: Any, key: Any) -> tuple[Any, tuple[Any, Any]]:
-        model = resolve(eqx.combine(parameters, rest))
+        model = resolve(eqx.combine(parameters, job.rest))
         if isinstance(loss, AbstractLoss):
             out, memory, report = loss.evaluate(model, batch, memory, key=key)
             return out, (memory, report.failed)
@@ -122,12 +176,14 @@ def _run(fixed: Any, end: Any, carry: _Carry) -> _Carry:
         return out, (memory, jnp.zeros_like(out))
 
     def body(carry: _Carry) -> _Carry:
-        batch = source.batch(carry.step, key=jax.random.fold_in(key, 0))
+        batch = job.source.batch(carry.step, key=jax.random.fold_in(key, 0))
         once = jax.random.fold_in(jax.random.fold_in(key, 1), carry.step)
         grad = eqx.filter_value_and_grad(value, has_aux=True)
         (out, (memory, failed)), slope = grad(carry.parameters, carry.memory, batch, once)
         with jax.numpy_dtype_promotion("standard"):
-            update, optimiser = method.update(slope, carry.optimiser, carry.parameters)
+            again = lambda parameters: value(parameters, carry.memory, batch, once)[0]
+            extra = {"value": out, "grad": slope, "value_fn": again}  # for line searches; others ignore it
+            update, optimiser = method.update(slope, carry.optimiser, carry.parameters, **extra)
             parameters = eqx.apply_updates(carry.parameters, update)
         parameters = jtu.tree_map(lambda new, old: new.astype(old.dtype), parameters, carry.parameters)
         at = carry.step
@@ -135,13 +191,8 @@ def _run(fixed: Any, end: Any, carry: _Carry) -> _Carry:
         failed = carry.failed.at[at].set(failed.astype(carry.failed.dtype))
         return _Carry(parameters, optimiser, memory, at + 1, losses, failed)
 
-    return jax.lax.while_loop(lambda c: c.step < end, body, carry)
-
-
-def _next_look(start: int, steps: int, monitors: Any, checkpoint: Checkpoint | None) -> Any:
-    """The next step at which anyone wants to look."""
-    periods = [_CHUNK, *(m.every for m in monitors)] + ([] if checkpoint is None else [checkpoint.every])
-    return min(steps, *((start // every + 1) * every for every in periods))
+    carry = jax.lax.while_loop(lambda c: c.step < end, body, carry)
+    return carry, tree_allfinite(carry.parameters)
 
 
 def _look(monitors: Any, seen: Any, carry: _Carry, rest: Any, step: int, loss: float) -> tuple[Any, bool]:
@@ -158,19 +209,8 @@ def _look(monitors: Any, seen: Any, carry: _Carry, rest: Any, step: int, loss: f
     return tuple(memories), stop
 
 
-def _solution(state: Any, rest: Any, monitors: Any, sound: bool) -> Solution:
-    carry, seen = state
-    parameters = carry.parameters
-    for monitor, memory in zip(monitors, seen, strict=True):
-        parameters = monitor.finish(memory, parameters)
-    trained = eqx.combine(parameters, rest)
-    done = int(carry.step)
-    stats = FitStats(carry.step, carry.losses[:done], carry.failed[:done])
-    return Solution(resolve(trained), RESULTS.successful if sound else RESULTS.diverged, stats, state=trained)
-
-
-def _restore(path: str, like: Any) -> Any:
-    return load(path, like)
+def _bits(key: PRNGKeyArray) -> Any:
+    return jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
 
 
 def _copy(tree: Any) -> Any:

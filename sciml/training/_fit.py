@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import optax
 import optimistix as optx
 from jaxtyping import PRNGKeyArray
@@ -11,8 +10,9 @@ from jaxtyping import PRNGKeyArray
 from ..core import invalid, is_successful, Solution, wrong_type
 from ..losses import AbstractLeastSquares
 from ..sources import AbstractSource, Fixed
-from ._first_order import Checkpoint, fit_first_order
+from ._first_order import Checkpoint, fit_first_order, Job, Watch
 from ._monitors import AbstractMonitor
+from ._parameters import partition
 from ._second_order import fit_second_order
 
 
@@ -36,24 +36,25 @@ def fit(
         model: any pytree; parameters may be wrapped (`Positive`, `Bounded`, `Ranged`).
         loss: `(model, batch) -> scalar`, or one of `sciml.losses`; a method may exploit the structure that it declares.
         source: one of `sciml.sources`; anything else is data, given to the loss whole at every step.
-        method: an optax transformation, an Optimistix minimiser, or, for a `LeastSquares` loss, an Optimistix least-squares
-            solver (`training.LevenbergMarquardt()` is ours).
+        method: an optax transformation, an Optimistix minimiser, or, for a `LeastSquares` loss, an Optimistix
+            least-squares solver (`training.LevenbergMarquardt()` is ours).
         steps: number of steps (most steps, for Optimistix methods), >= 1.
         key: randomness of the batches; the same key gives the same bits.
         trainable: what to train: None for every floating-point array, a function `model -> parts`, or a mask.
         monitor: one or several of `training.KeepBest`, `training.Log`; optax methods only.
-        checkpoint: file to save the state of the fit to (or a `Checkpoint`); if it exists, the fit goes on from there and
-            ends with the same bits. Ctrl-C keeps it. Optax methods only.
+        checkpoint: file to save the state of the fit to (or a `Checkpoint`); if it exists, the fit goes on from there
+            and ends with the same bits. Ctrl-C keeps it. Optax methods only.
         progress: show a bar (if `tqdm` is installed).
         throw: whether a failure raises; if False, look at `result`.
 
     Returns:
         `Solution`: `value` is the model with its wrappers resolved; `state` is the model as it was trained (wrappers
-        kept), to continue from; `stats` is `FitStats`.
+        kept), to continue from; `stats` is `FitStats`, or `SecondOrderStats` for Optimistix methods.
 
     Raises:
-        ValueError, TypeError: a loss without the structure that the method needs, `steps < 1`.
-        With `throw=True`, `RESULTS.diverged` if the loss became NaN or infinite.
+        ValueError, TypeError: a loss without the structure that the method needs, `steps < 1`, nothing to train, a
+        checkpoint of another fit.
+        With `throw=True`, `RESULTS.diverged` if the loss or a parameter became NaN or infinite.
 
     Gradient: none; differentiate what the model does, not how it was fitted.
     """
@@ -61,9 +62,10 @@ def fit(
         raise invalid("steps", steps, "an integer >= 1", "say how many steps to take")
     monitors = monitor if isinstance(monitor, tuple) else () if monitor is None else (monitor,)
     if isinstance(method, optax.GradientTransformation):
-        source = source if isinstance(source, AbstractSource) else Fixed(source)
+        parameters, rest = partition(model, trainable)
+        job = Job(rest, loss, source if isinstance(source, AbstractSource) else Fixed(source), method, key)
         point = Checkpoint(str(checkpoint)) if isinstance(checkpoint, str | Path) else checkpoint
-        solution = fit_first_order(model, loss, source, method, steps, key, trainable, monitors, point, progress)
+        solution = fit_first_order(parameters, job, steps, Watch(monitors, point, progress))
     elif isinstance(method, optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser):
         if monitors or checkpoint is not None:
             got = "a monitor or a checkpoint with an Optimistix method"
@@ -77,5 +79,5 @@ def fit(
         expected = "an optax transformation or an Optimistix solver"
         raise wrong_type("method", repr(method), expected, "for instance `optax.adam(1e-3)`, called, not the function")
     if throw:
-        solution = eqx.filter_jit(lambda s: s.result.error_if(s, ~is_successful(s.result)))(solution)
+        solution = solution.result.error_if(solution, ~is_successful(solution.result))
     return solution

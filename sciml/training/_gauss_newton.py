@@ -57,9 +57,10 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         """Nothing is evaluated yet: the first step accepts `y` itself."""
         flat, _ = ravel(y)
         n, one = flat.size, jnp.ones((), flat.dtype)
+        damping = jnp.asarray(4 * self.damping, flat.dtype)  # the first accepted point divides it by 4
         return LMState(
             flat, jnp.inf * one, jnp.zeros_like(flat), jnp.eye(n, dtype=flat.dtype),
-            self.damping * 4 * one, jnp.inf * one, 0 * one,
+            damping, jnp.inf * one, 0 * one,
         )  # fmt: skip
 
     def step(self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: LMState, tags: Any) -> Any:
@@ -79,7 +80,8 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         diagonal = diagonal + 1e-6 * jnp.max(diagonal) + jnp.finfo(flat.dtype).tiny
         factor = jsl.cho_factor(matrix + damping * jnp.diag(diagonal))
         step = -jsl.cho_solve(factor, gradient)
-        step = jnp.clip(jnp.where(jnp.isfinite(step), step, 0.0), -self.longest, self.longest)
+        longest = jnp.asarray(self.longest, flat.dtype)
+        step = jnp.clip(jnp.where(jnp.isfinite(step), step, 0.0), -longest, longest)
         rejected = jnp.where(accept, 0.0, state.rejected + 1.0)
         state = LMState(flat + step, cost, gradient, matrix, damping, decrease, rejected)
         return unravel(flat), state, aux

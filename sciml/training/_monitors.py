@@ -1,7 +1,6 @@
 """What watches a fit between chunks of steps: keep the best, stop early, log, checkpoint."""
 
 import json
-import os
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..core import tree_where
+from ..storage import output_folder
 
 
 class Event(eqx.Module):
@@ -40,13 +40,13 @@ class AbstractMonitor(eqx.Module):
     def update(self, memory: Any, event: Event) -> tuple[Any, bool]:
         """The next memory, and whether to stop the fit."""
 
+    @abstractmethod
     def finish(self, memory: Any, parameters: Any) -> Any:
-        """The parameters to return; those of the last step unless the monitor kept better ones."""
-        return parameters
+        """The parameters to return: those given, of the last step, unless the monitor kept better ones."""
 
 
 class Best(eqx.Module):
-    """The memory of `KeepBest` and `StopEarly`."""
+    """The memory of `KeepBest`."""
 
     score: Float[Array, ""]
     step: Int[Array, ""]
@@ -87,8 +87,10 @@ class KeepBest(AbstractMonitor):
 class Log(AbstractMonitor):
     """Appends one JSON line with step and loss to a file.
 
+    A fit that resumes appends as well: steps between the last checkpoint and the interruption are there twice.
+
     Args:
-        path: the file; created if it is missing.
+        path: the file; it and its folder are created if they are missing.
         every: steps between lines.
     """
 
@@ -97,13 +99,17 @@ class Log(AbstractMonitor):
 
     def init(self, parameters: Any) -> None:
         """No memory; the folder is made."""
-        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        output_folder(Path(self.path).parent)
 
     def update(self, memory: None, event: Event) -> tuple[None, bool]:
         """Writes one line."""
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": event.step, "loss": event.loss}) + os.linesep)
+            file.write(json.dumps({"step": event.step, "loss": event.loss}) + "\n")
         return None, False
+
+    def finish(self, memory: None, parameters: Any) -> Any:
+        """The parameters of the last step."""
+        return parameters
 
 
 @eqx.filter_jit

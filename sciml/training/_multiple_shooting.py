@@ -66,6 +66,9 @@ def multiple_shooting(
         method: default `LevenbergMarquardt(longest=2.0)`.
         progress: show a bar.
 
+    Raises:
+        ValueError: a `length` that does not divide the record, `u` and `y` of different lengths.
+
     Returns:
         `Solution`: `value` is a `Shot` (model and its initial state); `stats` is `ShootingStats`; `state` the polished
         members, stacked. `RESULTS.diverged` if no start survived.
@@ -74,6 +77,7 @@ def multiple_shooting(
     """
     method = LevenbergMarquardt(longest=2.0) if method is None else method
     weight = jnp.ones_like(y) if weight is None else weight
+    batch_size({"u": u, "y": y, "weight": weight}, "u, y")
     if length < 1 or y.shape[0] % length:
         fix = "cut the record, or choose a divisor of its length"
         raise invalid("length", length, f"a divisor of the record's {y.shape[0]} samples", fix)
@@ -110,10 +114,7 @@ def _first_guess(models: Any, simulate: Any, x0: Any, pieces: Segments, align: A
     """Segment starts from each start's own free run, with the measurement put in."""
 
     def one(model: Any) -> Any:
-        def advance(x: Any, u: Any) -> tuple[Any, Any]:
-            return simulate(model, x, u)[1], x
-
-        _, starts = jax.lax.scan(advance, x0, pieces.u)
+        _, starts = jax.lax.scan(lambda x, u: (simulate(model, x, u)[1], x), x0, pieces.u)
         starts = jnp.where(jnp.isfinite(starts), starts, x0)
         return starts if align is None else jax.vmap(align)(starts, pieces.y[:, 0])
 

@@ -8,7 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Float
 
 from ..core import invalid
 
@@ -32,7 +33,7 @@ class Positive(AbstractTransform):
 
     def __init__(self, value: ArrayLike):
         value = jnp.asarray(value)
-        if not isinstance(value, jax.core.Tracer) and not bool(jnp.all(value > 0)):
+        if not isinstance(value, Tracer) and not bool(jnp.all(value > 0)):
             raise invalid("value", value, "positive numbers", "start from a positive guess")
         self.log = jnp.log(value)
 
@@ -54,8 +55,9 @@ class Bounded(AbstractTransform):
     high: float = eqx.field(static=True)
 
     def __init__(self, value: ArrayLike, low: float, high: float):
+        _check_range(low, high)
         share = (jnp.asarray(value) - low) / (high - low)
-        if not isinstance(share, jax.core.Tracer) and not bool(jnp.all((share > 0) & (share < 1))):
+        if not isinstance(share, Tracer) and not bool(jnp.all((share > 0) & (share < 1))):
             raise invalid("value", value, f"numbers strictly between {low} and {high}", "start inside the bounds")
         self.raw, self.low, self.high = jnp.log(share / (1 - share)), low, high
 
@@ -75,16 +77,26 @@ class Ranged(AbstractTransform):
         is_log: whether the coordinate is linear in the logarithm (for positive parameters of unknown size).
     """
 
-    coordinate: Float[Array, "..."]
+    coordinate: Float[Array, "..."] = eqx.field(converter=jnp.asarray)
     low: float = eqx.field(static=True)
     high: float = eqx.field(static=True)
     is_log: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        _check_range(self.low, self.high)
+        if self.is_log and self.low <= 0:
+            raise invalid("low", self.low, "a positive number, since the range is logarithmic", "raise `low`")
 
     def value(self) -> Float[Array, "..."]:
         """The parameter at the coordinate."""
         low, high = (jnp.log(jnp.asarray(v)) for v in (self.low, self.high)) if self.is_log else (self.low, self.high)
         point = 0.5 * (low + high) + 0.5 * (high - low) * self.coordinate
         return jnp.exp(point) if self.is_log else point
+
+
+def _check_range(low: float, high: float) -> None:
+    if not low < high:
+        raise invalid("low, high", f"{low} and {high}", "low < high", "swap them, or fix the parameter instead")
 
 
 def _is_transform(node: Any) -> bool:
@@ -105,14 +117,21 @@ def partition(model: Any, trainable: Callable[[Any], Any] | Any | None) -> tuple
             `equinox.tree_at`); or a pytree of booleans, a prefix of the model.
     """
     if trainable is None:
-        return eqx.partition(model, eqx.is_inexact_array)
-    if callable(trainable):
+        mask = True
+    elif callable(trainable) and type(trainable) is not type(model):  # a mask of a callable model is callable too
         nothing = jtu.tree_map(lambda _: False, model)
         mask = eqx.tree_at(trainable, nothing, replace_fn=lambda part: jtu.tree_map(lambda _: True, part))
     else:
-        mask = jtu.tree_map(lambda flag, part: jtu.tree_map(lambda _: flag, part), trainable, model)
-    both: Bool = jtu.tree_map(lambda flag, leaf: bool(flag) and eqx.is_inexact_array(leaf), mask, model)
+        mask = trainable
+    try:
+        is_chosen = lambda flag: lambda leaf: bool(flag) and eqx.is_inexact_array(leaf)
+        both = jtu.tree_map(lambda flag, part: jtu.tree_map(is_chosen(flag), part), mask, model)
+    except (ValueError, TypeError) as error:
+        got, expected = jtu.tree_structure(mask), f"{jtu.tree_structure(model)} or a prefix of it"
+        fix = "build the mask by `jax.tree.map` from the model, or select parts by a function"
+        raise invalid("trainable", f"the structure {got}", expected, fix) from error
     chosen, rest = eqx.partition(model, both)
     if not jtu.tree_leaves(chosen):
-        raise invalid("trainable", "no floating-point array", "at least one", "let it select a part with arrays")
+        fix = "let it select a part with arrays, and write parameters as `jnp.asarray(1.0)`, not `1.0`"
+        raise invalid("trainable", "no floating-point array", "at least one", fix)
     return chosen, rest

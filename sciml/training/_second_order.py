@@ -5,10 +5,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float, Int
 
-from ..core import RESULTS, Solution, tree_allfinite
+from ..core import RESULTS, Solution, tree_allfinite, tree_size
 from ..losses import AbstractLeastSquares
 from ._parameters import partition, resolve
 
@@ -27,6 +28,8 @@ def fit_second_order(model: Any, loss: Any, batch: Any, method: Any, steps: int,
     """See `fit`."""
     parameters, rest = partition(model, trainable)
     sparsity = loss.sparsity(resolve(model), batch) if isinstance(loss, AbstractLeastSquares) else None
+    if sparsity is not None and np.size(sparsity.groups) != tree_size(parameters):
+        sparsity = None  # it speaks of all parameters, and some are not trained
     return _run(parameters, rest, loss, batch, method, sparsity, steps)
 
 

@@ -60,11 +60,12 @@ def test_unequal_lengths_are_named(tmp_path, columns, capsys):
 
 
 def test_sampling_that_is_not_constant_is_refused(tmp_path, columns, capsys):
-    path = write(tmp_path / "record.csv", columns)
-    lines = open(path).read().splitlines()
+    path = tmp_path / "record.csv"
+    write(path, columns)
+    lines = path.read_text().splitlines()
     lines[5] = lines[5][:-2] + ",5,"
-    open(path, "w").write("\n".join(lines) + "\n")
-    assert main(["tanks", "--data", path, "--out", str(tmp_path / "out")]) == 2
+    path.write_text("\n".join(lines) + "\n")
+    assert main(["tanks", "--data", str(path), "--out", str(tmp_path / "out")]) == 2
     assert "Ts" in capsys.readouterr().err
 
 

@@ -28,13 +28,13 @@ class CascadedTanks(AbstractContinuousSystem):
     behind its lag [V], and a relay in [0, 1]; input `u`, the pump voltage [V], shape `(1,)`; output `y` [V], shape
     `(1,)`; time in s. `σ` is the logistic function, `spill(x) = 0.35 softplus(x - brim)` per second, rounded over
     0.05 V. Outflows follow Bernoulli's law (power near 1/2) plus a part that starts above a level; a share of what
-    leaves the upper brim falls into the lower tank; the sensor saturates at 10 V. The relay stands for what the measured
-    record shows after an overflow: the sensor reads too high by a constant until the level has fallen to `release`,
+    leaves the upper brim falls into the lower tank; the sensor saturates at 10 V. The relay stands for what the record
+    shows after an overflow: the sensor reads too high by a constant until the level has fallen to `release`,
     then drops within one sample. Gradients are finite at empty tanks. Defaults: this library's estimate from the
     benchmark's training record.
 
     Source: Schoukens & Noël (2017), Three benchmarks addressing open challenges in nonlinear system identification,
-    DOI 10.1016/j.ifacol.2017.08.071, equations (1)-(3), for levels, overflow and saturation; thresholds, lag and relay are
+    DOI 10.1016/j.ifacol.2017.08.071, equations (1)-(3), for levels, overflow and saturation; thresholds, lag, relay are
     additions of this library, chosen on the training record.
     """
 
