@@ -18,7 +18,7 @@ class RobustLU(lx.AbstractLinearSolver):
     A stock LU makes a whole batch fail when one instance is singular, which for a KKT matrix means a degenerate
     solution (linearly dependent active constraints, or no strict complementarity). There the answer is
     `(AᵀA + ε‖A‖²I)⁻¹Aᵀb`, which tends to the least-norm least-squares solution as `ε` vanishes, sharpened by iterated
-    refinement. The operator's input and output must each be a single vector.
+    refinement. `ε` is the dtype's epsilon to the power 2/3: rounding moves the answer by its cube root. The operator's input and output must each be a single vector.
 
     Source: Björck (1996), Numerical Methods for Least Squares Problems, section 2.7, DOI 10.1137/1.9781611971484.
     """
@@ -53,7 +53,7 @@ class RobustLU(lx.AbstractLinearSolver):
     def _least_squares(self, matrix: Float[Array, "n n"], vector: Float[Array, " n"], eps: Any) -> Float[Array, " n"]:
         scale = jnp.maximum(jnp.linalg.norm(matrix), jnp.finfo(matrix.dtype).tiny ** 0.25)
         unit = matrix / scale
-        normal = unit.T @ unit + (10 * eps) * jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+        normal = unit.T @ unit + eps ** (2 / 3) * jnp.eye(matrix.shape[0], dtype=matrix.dtype)
         factor = jsl.cho_factor(normal)
         x = jnp.zeros_like(vector)
         for _ in range(self.refinements):

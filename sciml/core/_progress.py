@@ -9,7 +9,7 @@ from typing import Protocol
 class Bar(Protocol):
     """What long-running verbs need from a progress bar."""
 
-    def update(self, n: float) -> object:
+    def update(self, n: int) -> object:
         """Advances by `n`."""
 
     def set_postfix_str(self, s: str) -> object:
@@ -17,7 +17,7 @@ class Bar(Protocol):
 
 
 class _Silent:
-    def update(self, n: float) -> None:
+    def update(self, n: int) -> None:
         del n
 
     def set_postfix_str(self, s: str) -> None:

@@ -35,7 +35,8 @@ def as_floats(tree: Any, argument: str) -> Any:
                 "make every leaf of the record numeric",
             )
         array = jnp.asarray(leaf)
-        return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(default)
+        # `astype` makes weak types strong: the same numbers as Python floats and as arrays share one compilation.
+        return array.astype(array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else default)
 
     return jtu.tree_map_with_path(convert, tree)
 

@@ -81,5 +81,5 @@ def mean_of_finite(values: Float[Array, " batch"], threshold: float) -> tuple[Sc
     finite = jnp.isfinite(values)
     count = jnp.sum(finite).astype(values.dtype)
     mean = jnp.sum(jnp.where(finite, values, 0.0)) / jnp.maximum(count, 1.0)
-    failed = 1.0 - count / max(values.shape[0], 1)
+    failed = jnp.mean((~finite).astype(values.dtype))  # `1 - count / n` would not be 0 to the last bit
     return jnp.where(failed <= threshold, mean, jnp.nan), Report(failed)

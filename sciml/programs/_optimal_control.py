@@ -122,7 +122,8 @@ def guess(problem: OptimalControl, u: Any, p: Any) -> Shooting:
 def to_trajectory(problem: OptimalControl, z: Shooting, p: Any) -> Trajectory:
     """A transcribed decision as a `Trajectory`, with the initial state in front."""
     x = _with_initial(problem, z.x, p)
-    t = jnp.arange(problem.horizon + 1) * jnp.asarray(problem.dt)
+    dt = jnp.asarray(problem.dt, jnp.result_type(float))
+    t = jnp.arange(problem.horizon + 1, dtype=dt.dtype) * dt
     return Trajectory(t, x, z.u, x, RESULTS.successful, jnp.zeros(()))
 
 

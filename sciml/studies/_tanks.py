@@ -153,7 +153,7 @@ def learn(problem: Any, loop: Any, coordinates: Any, keys: Any, checkpoint: Chec
     scenarios = Sampled(tanks.Scenarios(coordinates), 96)
     held_out = scenarios.draw(1000, key=keys["select"])
     schedule = optax.cosine_decay_schedule(5e-3, STEPS)
-    best = KeepBest(_Score(loss, held_out), every=500)
+    best = KeepBest(score=_Score(loss, held_out), every=500)
     method = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
     return fit(
         policy, loss, scenarios, method, steps=STEPS, key=keys["train"], monitor=best, checkpoint=checkpoint,
@@ -171,23 +171,36 @@ class _Score(eqx.Module):
 
 def exactly(problem: Any, scenarios: Any) -> Solution:
     """Exact answers for stacked scenarios, failures tried again from other inputs."""
-    start = jax.jit(jax.vmap(lambda p: guess(problem, jnp.full((tanks.HORIZON, 1), 3.0), p)))
-    other = lambda z, p, key: guess(problem, jr.uniform(key, (tanks.HORIZON, 1), minval=1.0, maxval=5.0), p)
-    retry = Retry(other, jr.key(0), attempts=1)
-    program, solver = transcribe(problem), InteriorPoint()
-    return solve_batch(program, solver, start(scenarios), scenarios, chunk=WIDTH, max_steps=100, retry=retry)
+    program, solver, retry = transcribe(problem), InteriorPoint(), Retry(_OtherStart(problem), jr.key(0), attempts=1)
+    return solve_batch(program, solver, _starts(problem, scenarios), scenarios, chunk=WIDTH, max_steps=100, retry=retry)
+
+
+@eqx.filter_jit
+def _starts(problem: Any, scenarios: Any) -> Any:
+    return jax.vmap(lambda p: guess(problem, jnp.full((tanks.HORIZON, 1), 3.0), p))(scenarios)
+
+
+@eqx.filter_jit
+def _runs(loop: Any, policy: Any, scenarios: Any) -> Any:
+    return jax.vmap(lambda p: loop(policy, p))(scenarios)
+
+
+class _OtherStart(eqx.Module):
+    problem: Any
+
+    def __call__(self, z: Any, p: Any, key: PRNGKeyArray) -> Any:
+        return guess(self.problem, jr.uniform(key, (tanks.HORIZON, 1), minval=1.0, maxval=5.0), p)
 
 
 def compare(problem: Any, loop: Any, policy: Any, draw: Callable, key: PRNGKeyArray) -> tuple[Certificate, dict, Any]:
     """The certificate on held-out scenarios, the bound on fresh ones, and what to plot."""
     source, (k_held, k_fresh) = Sampled(draw, 1), jr.split(key)
-    run = eqx.filter_jit(eqx.filter_vmap(loop, in_axes=(None, 0)))
     program, held = along_trajectory(problem), source.draw(HELD_OUT, key=k_held)
     exact = exactly(problem, held)
-    runs = run(policy, held)
+    runs = _runs(loop, policy, held)
     certificate = certify(program, runs, held, exact, exact_program=transcribe(problem), scale=RANGE)
     fresh = source.draw(FRESH, key=k_fresh)
-    worst = np.asarray(violations(program, run(policy, fresh), fresh)) / RANGE
+    worst = np.asarray(violations(program, _runs(loop, policy, fresh), fresh)) / RANGE
     return certificate, _bound(problem, fresh, worst), (held, runs, exact)
 
 

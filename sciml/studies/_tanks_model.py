@@ -88,7 +88,7 @@ def simulated_record(key: PRNGKeyArray, n: int = 1024, dt: float = 4.0, noise: f
         knots = (
             2.8 + 1.1 * jr.normal(walk, (n // 32 + 2,)) + jnp.where(jr.uniform(spread, (n // 32 + 2,)) > 0.93, 3.0, 0.0)
         )
-        u = jnp.clip(jnp.interp(jnp.arange(n) / 32, jnp.arange(knots.size), knots), *INPUT)
+        u = jnp.clip(jnp.interp(jnp.arange(n) / 32, jnp.arange(float(knots.size)), knots), *INPUT)
         advance = lambda x, u: (system.step(0.0, x, u[None]), x)
         x = jax.lax.scan(advance, jnp.array([6.0, 5.0, 0.0, 0.0]).at[2].set(u[0]), u)[1]
         exact = jax.vmap(lambda x: system.output(0.0, x, None)[0])(x)

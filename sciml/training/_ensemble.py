@@ -60,7 +60,7 @@ def ensemble(models: Any, loss: Any, batch: Any, method: Any, *, steps: int, tra
     order = jnp.argsort(losses)
     best = pick_member(fits.state, order[0])
     result = RESULTS.where(jnp.any(sound), RESULTS.successful, RESULTS.diverged)
-    failed = 1.0 - jnp.mean(sound.astype(losses.dtype))
+    failed = jnp.mean((~sound).astype(losses.dtype))
     return Solution(resolve(best), result, EnsembleStats(losses, order, failed, fits.stats.matrix), state=fits.state)
 
 

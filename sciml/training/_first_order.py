@@ -122,7 +122,6 @@ def fit_first_order(parameters: Any, job: Job, steps: int, watch: Watch) -> Solu
 
 def _start(parameters: Any, job: Job, steps: int, watch: Watch) -> _State:
     """The state before the first step, or the one in the checkpoint."""
-    parameters = _copy(parameters)  # the compiled chunk is given its buffers for good
     with jax.numpy_dtype_promotion("standard"):
         optimiser = job.method.init(parameters)
     model = resolve(eqx.combine(parameters, job.rest))
@@ -130,7 +129,8 @@ def _start(parameters: Any, job: Job, steps: int, watch: Watch) -> _State:
     zero = jnp.zeros((), int)
     carry = _Carry(parameters, optimiser, memory, zero, jnp.zeros(steps), jnp.zeros(steps))
     seen = tuple(m.init(_copy(parameters)) for m in watch.monitors)
-    state = _State(carry, seen, jnp.zeros((), bool), job.key)
+    # Copies: the compiled chunk is given the buffers for good, and optimisers may use one of them twice.
+    state = _State(_copy(carry), seen, jnp.zeros((), bool), job.key)
     if watch.checkpoint is None or not os.path.exists(watch.checkpoint.path):
         return state
     expected = "the state of this very fit: same model, method, source, monitors, steps and key"
@@ -214,7 +214,7 @@ def _bits(key: PRNGKeyArray) -> Any:
 
 
 def _copy(tree: Any) -> Any:
-    return jtu.tree_map(lambda x: jnp.array(x, copy=True), tree)
+    return jtu.tree_map(lambda x: jnp.array(x, copy=True) if eqx.is_array(x) else x, tree)
 
 
 def _is_deleted(tree: Any) -> bool:

@@ -97,7 +97,7 @@ def multiple_shooting(
         final = ensemble(best, loss, whole, method, steps=polish)
         bar.update(1)
     winner = final.stats.order[0]
-    failed = 1.0 - jnp.mean(jnp.isfinite(screened).astype(y.dtype))
+    failed = jnp.mean((~jnp.isfinite(screened)).astype(y.dtype))
     stats = ShootingStats(final.stats.losses, screened, failed, final.stats.matrix[winner])
     sound = jnp.isfinite(final.stats.losses[winner])
     result = RESULTS.where(sound, RESULTS.successful, RESULTS.diverged)

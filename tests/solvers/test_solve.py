@@ -98,12 +98,11 @@ def test_numbers_in_place_of_arrays_do_not_recompile():
     def counted(z, p):
         nonlocal count
         count += 1
-        return jnp.sum((z - p) ** 2)
+        return (z[0] - p) ** 2 + z[1] ** 2
 
     program = Program(counted)
     values = [solve(program, InteriorPoint(), [0.0, 1.0], 2.0).value]
     first = count
     values += [solve(program, InteriorPoint(), [0.5, 0.0], p).value for p in (3.0, 4.0)]
-    # One more trace a call may come from checks of shapes at the door, none from the solver.
     assert count == first
     np.testing.assert_allclose(jnp.stack([v[0] for v in values]), [2.0, 3.0, 4.0], atol=1e-7)

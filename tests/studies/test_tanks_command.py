@@ -1,5 +1,6 @@
 """What the command refuses, before anything long starts."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -82,10 +83,10 @@ def test_a_simulated_record_overflows_and_saturates_like_the_measured_one(key):
     record = simulated_record(key)
     assert record.y.shape == record.y_test.shape == (1024,)
     assert float(record.y.max()) == 10.0
-    assert float(record.y.min()) > 0.0
+    assert float(record.y.min()) > -0.2  # an empty tank, and noise
 
 
 def test_coordinates_are_the_ranges():
-    low, high = plant(-np.ones(len(RANGES))), plant(np.ones(len(RANGES)))
+    low, high = plant(-jnp.ones(len(RANGES))), plant(jnp.ones(len(RANGES)))
     for name, (a, b, _) in RANGES.items():
         np.testing.assert_allclose([getattr(low, name), getattr(high, name)], [a, b], rtol=1e-12)

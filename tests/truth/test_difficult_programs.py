@@ -44,7 +44,7 @@ CASES = {
     "saddle in a box": Case(
         [0.5, 0.1], -1.0, lambda x: x[0] ** 2 - x[1] ** 2, lower=[-1.0, -1.0], upper=[1.0, 1.0]
     ),
-    "indefinite, definite on the null space": Case([5.0, -1.0], -1.0, lambda x: -x[0] * x[1], h=lambda x: [x[0] + x[1] - 2]),
+    "definite on the null space": Case([5.0, -1.0], -1.0, lambda x: -x[0] * x[1], h=lambda x: [x[0] + x[1] - 2]),
     "concave in a triangle": Case(
         [0.3, 0.2], -2.0, lambda x: -(x[0] ** 2) - 2 * x[1] ** 2, lambda x: [x[0] + x[1] - 1], lower=[0.0, 0.0]
     ),
@@ -83,7 +83,7 @@ CASES = {
         [1e5, 1.0], 2.0, lambda x: 1e-3 * x[0] + 1e3 * x[1], lambda x: [1 - x[0] * x[1]], lower=[0.0, 0.0]
     ),
     "badly scaled rows": Case(
-        [3.0, 2.0], 0.5, lambda x: 1.0 * distance(x), lambda x: [1e6 * (x[0] + x[1] - 1)], lambda x: [1e-4 * (x[0] - x[1])]
+        [3.0, 2.0], 0.5, distance, lambda x: [1e6 * (x[0] + x[1] - 1)], lambda x: [1e-4 * (x[0] - x[1])]
     ),
     "logarithms": Case(
         [1e-3, 5.0], 2.0, lambda x: x[0] - jnp.log(x[0]) + x[1] - jnp.log(x[1]), lower=[0.0, 0.0]
@@ -98,7 +98,9 @@ CASES = {
     ),
     # ------------------------------------------------------------------------------------------------ failures
     "contradictory inequalities": Case([0.3, 4.0], RESULTS.infeasible, distance, lambda x: [x[0], 1 - x[0]]),
-    "contradictory equalities": Case([0.3, 4.0], RESULTS.infeasible, distance, h=lambda x: [x[0] + x[1], x[0] + x[1] - 1]),
+    "contradictory equalities": Case(
+        [0.3, 4.0], RESULTS.infeasible, distance, h=lambda x: [x[0] + x[1], x[0] + x[1] - 1]
+    ),
     "empty circle": Case([0.3, 4.0], RESULTS.infeasible, distance, h=lambda x: [x[0] ** 2 + x[1] ** 2 + 1]),
     "circle and half-plane apart": Case(
         [0.3, 4.0], RESULTS.infeasible, distance, lambda x: [x[0] ** 2 + x[1] ** 2 - 1, 3 - x[0] - x[1]]
@@ -111,7 +113,9 @@ CASES = {
     ),
     "unbounded linear": Case([0.3, 0.4], RESULTS.unbounded, lambda x: x[0] + x[1] ** 2),
     "unbounded cubic": Case([-0.3, 0.4], RESULTS.unbounded, lambda x: x[0] ** 3 + x[1] ** 2, h=lambda x: [x[1] - 1]),
-    "unbounded along a curve": Case([1.0, 1.0], RESULTS.unbounded, lambda x: -x[0], lambda x: [x[0] - x[1]], lower=[0.0, 0.0]),
+    "unbounded along a ray": Case(
+        [1.0, 1.0], RESULTS.unbounded, lambda x: -x[0], lambda x: [x[0] - x[1]], lower=[0.0, 0.0]
+    ),
     "logarithm of a negative number": Case([-1.0, 0.4], RESULTS.nonfinite_start, lambda x: jnp.log(x[0]) + x[1] ** 2),
     "constraint infinite at the start": Case([0.0, 0.4], RESULTS.nonfinite_start, distance, lambda x: [1 / x[0]]),
     "a domain of one point": Case(

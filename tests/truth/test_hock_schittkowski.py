@@ -1,4 +1,6 @@
-"""Published optima of Hock & Schittkowski (1981), Test Examples for Nonlinear Programming Codes, DOI 10.1007/978-3-642-48320-2.
+"""Published optima of Hock & Schittkowski (1981), Test Examples for Nonlinear Programming Codes.
+
+DOI 10.1007/978-3-642-48320-2.
 
 All problems share one compiled program: each is padded to the same shape with entries that are fixed by their bounds,
 inequalities that never bind and equalities that are empty, and a `switch` picks the functions.
