@@ -18,7 +18,8 @@ class RobustLU(lx.AbstractLinearSolver):
     A stock LU makes a whole batch fail when one instance is singular, which for a KKT matrix means a degenerate
     solution (linearly dependent active constraints, or no strict complementarity). There the answer is
     `(AᵀA + ε‖A‖²I)⁻¹Aᵀb`, which tends to the least-norm least-squares solution as `ε` vanishes, sharpened by iterated
-    refinement. `ε` is the dtype's epsilon to the power 2/3: rounding moves the answer by its cube root. The operator's input and output must each be a single vector.
+    refinement. `ε` is the dtype's epsilon to the power 2/3: rounding moves the answer by its cube root. The operator's
+    input and output must each be a single vector.
 
     Source: Björck (1996), Numerical Methods for Least Squares Problems, section 2.7, DOI 10.1137/1.9781611971484.
     """

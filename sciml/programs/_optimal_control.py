@@ -50,13 +50,13 @@ class OptimalControl(eqx.Module):
         terminal: `(x_N, p) -> scalar`, or None.
         path: `(x, u, w, p) -> pytree`, `<= 0` at the steps 0 ... N-1, or None.
         terminal_ineq, terminal_eq: `(x_N, p) -> pytree`, `<= 0` and `= 0`, or None.
-        x_lower, x_upper: bounds on the states 1 ... N: shaped like one state or a prefix of it (one number may bound all;
-            None or infinity: no bound), or a function of `p`. A leading axis `N` lets them vary over time.
+        x_lower, x_upper: bounds on the states 1 ... N: shaped like one state or a prefix of it (one number may bound
+            all; None or infinity: no bound), or a function of `p`. A leading axis `N` lets them vary over time.
         u_lower, u_upper: bounds on every input, likewise.
         dt: sampling time, for the time axis of trajectories.
 
-    Source: Rawlings, Mayne & Diehl (2017), Model Predictive Control, section 8.5 (direct multiple shooting, after Bock &
-    Plitt 1984).
+    Source: Rawlings, Mayne & Diehl (2017), Model Predictive Control, section 8.5 (direct multiple shooting, after
+    Bock & Plitt 1984).
     """
 
     dynamics: Callable[[Any, Any, Any, Any], Any]

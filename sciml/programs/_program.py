@@ -24,7 +24,7 @@ class Program(eqx.Module):
         ineq: `(z, p) -> pytree`, feasible where every entry is `<= 0` (helpers: `le`, `ge`, `between`); or None.
         eq: `(z, p) -> pytree`, feasible where every entry is `= 0`; or None.
         lower, upper: bounds on the decision: a pytree shaped like `z` or a prefix of it (one number may bound a whole
-            record; None or infinity: no bound), or a function `p -> ` such a pytree, so that bounds may vary by instance.
+            record; None or infinity: no bound), or a function of `p` that returns such a pytree.
         structure: `(z, g, h) -> Structure` from the shapes of decision and constraints, where zeros of derivatives are
             known (`transcribe` knows them); None for dense.
 

@@ -92,8 +92,8 @@ class InteriorPoint(AbstractSolver):
         return State(
             x, slack, dual, eq, scaling, mu,
             penalty=jnp.ones((), dtype), shift=zero, floor=zero, failures=none, restoring=jnp.asarray(False),
-            target=zero, decay=zero, age=none, checkpoint=zero, restorations=none, residual=jnp.full((), jnp.inf, dtype),
-            stopped=~finite | constants.contradictory, result=result,
+            target=zero, decay=zero, age=none, checkpoint=zero, restorations=none,
+            residual=jnp.full((), jnp.inf, dtype), stopped=~finite | constants.contradictory, result=result,
         )  # fmt: skip
 
     def step(self, program: FlatProgram, constants: Constants, state: State, p: Any) -> State:

@@ -157,8 +157,8 @@ def _schur(half: Float[Array, "n h"]) -> Float[Array, "h h"]:
 def newton_system(constants: Constants, state: State, at: Evaluation) -> System:
     """The Newton system of the barrier problem; while restoring, that of the violation.
 
-    The latter minimises `½‖h‖² + ½‖g₊‖²` with a vanishing barrier on the bounds. Its rows and equalities are empty (zero
-    Jacobians), so that one factorisation serves both kinds of step.
+    The latter minimises `½‖h‖² + ½‖g₊‖²` with a vanishing barrier on the bounds. Its rows and equalities are empty
+    (zero Jacobians), so that one factorisation serves both kinds of step.
     """
     free = ~constants.is_fixed
     keep = free.astype(state.x.dtype)

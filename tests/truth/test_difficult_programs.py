@@ -195,15 +195,3 @@ def test_solution_or_reason(name: str):
     else:
         assert solution.result != RESULTS.successful if case.expected is None else solution.result == case.expected
         assert not bool(solution.stats.has_derivative)
-
-
-def test_failures_beside_successes_in_a_batch():
-    names = ["free of constraints", "empty circle", "logarithm of a negative number", "linear program", "fixed entry"]
-    x0s = jnp.stack([start(name) for name in names])
-    ks = jnp.array([NAMES.index(name) for name in names])
-    batch = jax.jit(jax.vmap(answer))(ks, x0s)
-    for i, name in enumerate(names):
-        alone = answer(NAMES.index(name), start(name))
-        assert alone.result._value == batch.result._value[i]
-        if isinstance(CASES[name].expected, float):
-            np.testing.assert_allclose(batch.value[i], alone.value, atol=1e-9)
