@@ -132,6 +132,10 @@ def _penalty_and_slope(state: State, at: Evaluation, factors: Factors, direction
     tiny = jnp.finfo(state.x.dtype).tiny ** 0.5
     wanted = (barrier_slope + 0.5 * jnp.maximum(curvature, 0.0)) / jnp.maximum(0.9 * decrease, tiny)
     enough = (decrease <= tiny) | (state.penalty >= wanted) | ~jnp.isfinite(wanted) | ~factors.is_definite
-    penalty = jnp.where(enough, state.penalty, jnp.minimum(1.5 * wanted + 1.0, 1e12))
+    # A transient of huge multipliers must not rule the rest of the solve: what is ten times too large is halved.
+    multipliers = jnp.concatenate([state.dual[: state.slack.size], jnp.abs(state.eq)])
+    needed = jnp.maximum(1.5 * wanted + 1.0, 2.0 * jnp.max(multipliers, initial=0.0))
+    relaxed = jnp.where(state.penalty > 10.0 * needed, 0.5 * state.penalty, state.penalty)
+    penalty = jnp.where(enough, relaxed, jnp.minimum(1.5 * wanted + 1.0, 1e12))
     slope = barrier_slope - jnp.where(state.restoring, 0.0, penalty * decrease)
     return penalty, jnp.minimum(slope, 0.0)

@@ -103,9 +103,15 @@ def identify(record: tanks.Record, key: PRNGKeyArray) -> tuple[dict[str, Any], f
     )  # fmt: skip
     coordinates, n = found.value.model, record.y.size
     train, _ = tanks.simulate(coordinates, found.value.starts[0], record.u, record.dt)
-    # JᵀJ of residuals scaled by 1/n, prior included: covariance = s²/n (JᵀJ)⁻¹ with s² the misfit's variance.
-    misfit = jnp.sum((train - record.y) ** 2) / (n - found.stats.matrix.shape[0])
-    covariance = (misfit / n * jnp.linalg.inv(found.stats.matrix))[: coordinates.size, : coordinates.size]
+    # Mean squared error of the estimate, noise and the pull of the prior P together, with G = (JᵀJ + P)⁻¹ and
+    # residuals scaled by 1/√n: Σ = G (s²/n JᵀJ + P²/3) G. (Coordinates anywhere in [-1, 1] have a variance of 1/3;
+    # s² G alone would take the prior, a regulariser much tighter than that, for knowledge.)
+    matrix = found.stats.matrix
+    pull = jnp.concatenate([jnp.full(coordinates.size, tanks.PRIOR), jnp.array([0.0, 0.0, 1e-3, 1e-3])])
+    noise = jnp.sum((train - record.y) ** 2) / (n - pull.size) / n
+    inverse = jnp.linalg.inv(matrix)
+    spread = noise * (matrix - jnp.diag(pull)) + jnp.diag(pull**2 / 3)
+    covariance = (inverse @ spread @ inverse)[: coordinates.size, : coordinates.size]
     slopes = jax.jacfwd(lambda z: jnp.stack([getattr(tanks.plant(z), name) for name in tanks.RANGES]))(coordinates)
     errors = jnp.sqrt(jnp.diagonal(slopes @ covariance @ slopes.T))
     table = {

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
 
-from sciml.core import RESULTS
+from sciml.core import is_successful, RESULTS
 from sciml.programs import Program
 from sciml.solvers import InteriorPoint, solve
 
@@ -195,3 +196,24 @@ def test_solution_or_reason(name: str):
     else:
         assert solution.result != RESULTS.successful if case.expected is None else solution.result == case.expected
         assert not bool(solution.stats.has_derivative)
+
+
+def test_every_start_in_a_nonconvex_ring_ends_at_a_solution():
+    """min (1 - x)² + a (y - x²)² with r/2 <= ‖(x, y)‖ <= r and y <= x, from 500 random starts, judged in NumPy."""
+    ring = Program(
+        lambda z, p: (1 - z[0]) ** 2 + p[0] * (z[1] - z[0] ** 2) ** 2,
+        ineq=lambda z, p: jnp.stack([(p[1] / 2) ** 2 - jnp.sum(z**2), jnp.sum(z**2) - p[1] ** 2, z[1] - z[0]]),
+    )
+    starts = jr.uniform(jr.key(3), (500, 2), minval=-2.0, maxval=2.0)
+    ps = jr.uniform(jr.key(0), (500, 2), minval=0.2, maxval=2.0)
+    one = lambda z0, p: solve(ring, InteriorPoint(), z0, p, throw=False)
+    solution = jax.jit(jax.vmap(one))(starts, ps)
+    assert bool(jnp.all(is_successful(solution.result)))
+    (x, y), (a, r), m = np.asarray(solution.value).T, np.asarray(ps).T, np.asarray(solution.duals.ineq).T
+    bend = y - x**2
+    slope_x = -2 * (1 - x) - 4 * a * x * bend + 2 * x * (m[1] - m[0]) - m[2]
+    slope_y = 2 * a * bend + 2 * y * (m[1] - m[0]) + m[2]
+    g = np.stack([(r / 2) ** 2 - x**2 - y**2, x**2 + y**2 - r**2, y - x])
+    assert max(np.abs([slope_x, slope_y]).max(), g.max(), np.abs(m * g).max(), -m.min()) <= 1e-6
+    # A loop in lockstep is as slow as its slowest lane.
+    assert int(jnp.max(solution.stats.steps)) <= 80
