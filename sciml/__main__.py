@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from importlib.metadata import version
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,6 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     # LAPACK calls are parallel over the batch already; threads inside each of them only get in each other's way.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # XLA's new fusion emitters double the time to compile; another jaxlib might not know the flag, and would abort.
+    if version("jaxlib").startswith("0.10."):
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
     import jax
 
     from .studies import run_tanks
@@ -29,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"sciml: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("sciml: interrupted; `--resume` goes on from the last checkpoint", file=sys.stderr)
+        print("sciml: interrupted; `--resume` goes on from the last checkpoint, if training had begun", file=sys.stderr)
         return 130
     return 0
 

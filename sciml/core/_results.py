@@ -41,7 +41,6 @@ class RESULTS(diffrax.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "The state became NaN or infinite and was frozen at its last finite value. Shorten the step, bound the input, "
         "or start from another state."
     )
-    interrupted = "Stopped by the user. Continue from the last checkpoint with `resume`."
 
 
 def is_successful(result: RESULTS) -> Bool[Array, "*batch"]:

@@ -96,7 +96,7 @@ def _read(path: Path) -> tuple[list[str], Rows]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise invalid("path", f"{path}: {error}", "a text file in UTF-8", "export the record as CSV") from error
     while rows and not any(rows[-1][1]):
         rows.pop()

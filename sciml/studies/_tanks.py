@@ -1,7 +1,9 @@
 """The cascaded-tanks study: identify, learn a policy, solve exactly, certify, report."""
 
+import io
 import json
 import time
+import zlib
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -16,9 +18,9 @@ import numpy as np
 import optax
 from jaxtyping import PRNGKeyArray
 
-from ..core import RESULTS, Solution
+from ..core import invalid, is_successful, RESULTS, Solution
 from ..losses import LeastSquares, Penalty
-from ..metrics import Certificate, certify, clopper_pearson, free_run, suboptimality, violations
+from ..metrics import Certificate, certify, clopper_pearson, rmse, suboptimality, violations
 from ..nn import BoundedMLP
 from ..programs import along_trajectory, guess, to_trajectory, transcribe
 from ..simulation import rollout
@@ -63,7 +65,11 @@ def run_tanks(data: str | None, out: str, *, seed: int = 0, resume: bool = False
     checkpoint = folder / "policy.checkpoint"
     if not resume:
         checkpoint.unlink(missing_ok=True)
+    save(folder / "model.sciml", {"coordinates": model["coordinates"], "covariance": model["covariance"]})
+    # The plant is part of the key, so that a checkpoint from another record is refused instead of continued.
+    keys["train"] = jr.fold_in(keys["train"], zlib.crc32(np.asarray(model["coordinates"]).tobytes()))
     learnt = learn(problem, loop, model["coordinates"], keys, Checkpoint(str(checkpoint), every=500))
+    save(folder / "policy.sciml", learnt.value)
     nominal = compare(problem, loop, learnt.value, tanks.Scenarios(model["coordinates"]), keys["test"])
     root = jnp.linalg.cholesky(model["covariance"])
     drawn = compare(problem, loop, learnt.value, tanks.Scenarios(model["coordinates"], root), keys["drawn"])
@@ -82,11 +88,9 @@ def run_tanks(data: str | None, out: str, *, seed: int = 0, resume: bool = False
         "versions": {name: version(name) for name in ("sciml-jax", "jax", "equinox", "diffrax", "optimistix", "optax")},
         "seconds_total": time.perf_counter() - began,
     }  # fmt: skip
-    save(folder / "model.sciml", {"coordinates": model["coordinates"], "covariance": model["covariance"]})
-    save(folder / "policy.sciml", learnt.value)
     figures(folder, record, signals, nominal, learnt, problem)
     report["seconds_total"] = time.perf_counter() - began
-    write_atomic(folder / "report.json", json.dumps(report, indent=2))
+    write_atomic(folder / "report.json", json.dumps(report, indent=2, allow_nan=False))
     write_atomic(folder / "report.md", to_markdown(report))
     print(to_markdown(report))
     return report
@@ -101,6 +105,9 @@ def identify(record: tanks.Record, key: PRNGKeyArray) -> tuple[dict[str, Any], f
         x0=jnp.stack([7.0 * jnp.ones(()), record.y[0], u0, jnp.zeros(())]), align=lambda x, y: x.at[1].set(y),
         prior=partial(tanks.prior, u0=u0),
     )  # fmt: skip
+    if not bool(is_successful(found.result)):
+        fix = "look at the record: units, columns, and a lower level that answers the pump"
+        raise invalid("data", "a record that no start could follow", "a record of two cascaded tanks", fix)
     coordinates, n = found.value.model, record.y.size
     train, _ = tanks.simulate(coordinates, found.value.starts[0], record.u, record.dt)
     # Mean squared error of the estimate, noise and the pull of the prior P together, with G = (JᵀJ + P)⁻¹ and
@@ -119,8 +126,8 @@ def identify(record: tanks.Record, key: PRNGKeyArray) -> tuple[dict[str, Any], f
         for name, error in zip(tanks.RANGES, errors, strict=True)
     }
     test = _free_run_on_test(coordinates, record)
-    rmse_train = float(free_run(record.y, train).rmse)
-    rmse_test = float(free_run(record.y_test, test, skip=tanks.INITIALISE).rmse)
+    rmse_train = float(rmse(record.y, train))
+    rmse_test = float(rmse(record.y_test, test, skip=tanks.INITIALISE))
     model = {"coordinates": coordinates, "covariance": covariance, "table": table, "failed": float(found.stats.failed)}
     return model, rmse_train, rmse_test, {"train": train, "test": test}
 
@@ -212,7 +219,7 @@ def compare(problem: Any, loop: Any, policy: Any, draw: Callable, key: PRNGKeyAr
 
 def _bound(problem: Any, fresh: Any, worst: np.ndarray) -> dict[str, Any]:
     """Violation rate and bound over feasible scenarios: a policy without violation proves its scenario feasible, the
-    others are put to the exact solver: proven infeasible ones are counted apart, any other stays a violation."""
+    others are put to the exact solver: those that it reports infeasible count apart, any other is a violation."""
     suspects = np.flatnonzero(~(worst <= 1e-3))
     infeasible = 0
     for begin in range(0, suspects.size, WIDTH):
@@ -280,7 +287,9 @@ def figures(folder: Path, record: Any, signals: Any, nominal: Any, learnt: Solut
         "gaps.png": gap_histogram(_gaps(problem, nominal)),
     }  # fmt: skip
     for name, ax in drawn.items():
-        ax.figure.savefig(folder / name, dpi=120, bbox_inches="tight")
+        picture = io.BytesIO()
+        ax.figure.savefig(picture, dpi=120, bbox_inches="tight")
+        write_atomic(folder / name, picture.getvalue())
 
 
 def _gaps(problem: Any, nominal: Any) -> np.ndarray:

@@ -72,10 +72,13 @@ def simulate(coordinates: Any, x0: Float[Array, "4"], u: Float[Array, " time"], 
 
 
 def read_record(path: str) -> Record:
-    """The benchmark's columns, checked."""
+    """The benchmark's columns, checked; training data are cut to whole segments of 32 samples."""
     columns = read_csv(path, ("uEst", "uVal", "yEst", "yVal"), scalars=("Ts",), min_length=256)
     u, u_test, y, y_test = (jnp.asarray(columns[name]) for name in ("uEst", "uVal", "yEst", "yVal"))
     n = 32 * (u.shape[0] // 32)
+    if not float(columns["Ts"]) > 0:
+        fix = "correct the record's first row"
+        raise invalid("Ts", float(columns["Ts"]), "a positive sampling time in seconds", fix)
     return Record(u[:n], y[:n], u_test, y_test, sampling_time(columns["Ts"]))
 
 
@@ -117,8 +120,6 @@ def tracking(x: Any, u: Any, w: Any, p: Scenario) -> Scalar:
 
 def control_problem(dt: float) -> OptimalControl:
     """Track the lower level within the limits of pump and levels."""
-    if not dt > 0:
-        raise invalid("Ts", dt, "a positive sampling time in seconds", "correct the record's first row")
     return OptimalControl(
         _Dynamics(jnp.asarray(dt)), tracking, lambda p: p.x0, HORIZON,
         terminal=lambda x, p: 5.0 * (x[1] - p.reference) ** 2,

@@ -60,7 +60,7 @@ def fit(
     """
     if steps < 1:
         raise invalid("steps", steps, "an integer >= 1", "say how many steps to take")
-    monitors = monitor if isinstance(monitor, tuple) else () if monitor is None else (monitor,)
+    monitors = tuple(monitor) if isinstance(monitor, tuple | list) else () if monitor is None else (monitor,)
     if isinstance(method, optax.GradientTransformation):
         parameters, rest = partition(model, trainable)
         job = Job(rest, loss, source if isinstance(source, AbstractSource) else Fixed(source), method, key)
