@@ -15,6 +15,7 @@ import pytest
 from sciml.core import is_successful, RESULTS
 from sciml.programs import Program
 from sciml.solvers import InteriorPoint, solve
+from tests.truth.kkt_referee import referee
 
 N, G, H = 3, 3, 2
 INF = float("inf")
@@ -161,24 +162,6 @@ def answer(k, x0):
 
 def start(name: str) -> jax.Array:
     return jnp.array(CASES[name].x0 + [0.0] * (N - len(CASES[name].x0)))
-
-
-def referee(case: Case, x, ineq, eq) -> float:
-    """The unscaled KKT residual, written apart from the library; multipliers of bounds from the sign of the slope."""
-    n = len(case.x0)
-    lower, upper = np.array(case.lower or [-INF] * n), np.array(case.upper or [INF] * n)
-    stack = lambda c: lambda x: jnp.stack([jnp.asarray(v) for v in c(x)]) if c(x) else jnp.zeros(0)
-    values = [np.asarray(stack(c)(x)) for c in (case.g, case.h)]
-    slopes = [np.asarray(jax.jacfwd(stack(c))(x)).reshape(-1, n) for c in (case.g, case.h)]
-    ineq, eq = ineq[: len(values[0])], eq[: len(values[1])]
-    slope = np.asarray(jax.grad(case.f)(x)) + slopes[0].T @ ineq + slopes[1].T @ eq
-    low, high = np.minimum(x - lower, 1.0), np.minimum(upper - x, 1.0)
-    parts = [
-        np.where(slope > 0, slope * np.abs(low), -slope * np.abs(high)),
-        np.maximum(-low, 0.0), np.maximum(-high, 0.0), np.maximum(values[0], 0.0), np.abs(values[1]),
-        np.abs(ineq * values[0]), np.maximum(-ineq, 0.0),
-    ]  # fmt: skip
-    return max(float(part.max(initial=0.0)) for part in parts)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,6 +17,7 @@ import pytest
 from sciml.core import RESULTS
 from sciml.programs import Program
 from sciml.solvers import InteriorPoint, solve
+from tests.truth.kkt_referee import referee
 
 N, G, H = 8, 6, 3
 INF = float("inf")
@@ -229,25 +230,6 @@ def answer(k, x0):
         upper=lambda k: jnp.asarray(UPPER)[k],
     )
     return solve(program, InteriorPoint(), x0, k, throw=False)
-
-
-def referee(problem: Problem, x, ineq, eq) -> float:
-    """The unscaled KKT residual, written apart from the library; multipliers of bounds from the sign of the slope."""
-    n = len(problem.x0)
-    lower = np.array(problem.lower or [-INF] * n)
-    upper = np.array(problem.upper or [INF] * n)
-    stack = lambda c: lambda x: jnp.stack([jnp.asarray(v) for v in c(x)]) if c(x) else jnp.zeros(0)
-    values = [np.asarray(stack(c)(x)) for c in (problem.g, problem.h)]
-    slopes = [np.asarray(jax.jacfwd(stack(c))(x)).reshape(-1, n) for c in (problem.g, problem.h)]
-    ineq, eq = ineq[: len(values[0])], eq[: len(values[1])]
-    slope = np.asarray(jax.grad(problem.f)(x)) + slopes[0].T @ ineq + slopes[1].T @ eq
-    low, high = np.minimum(x - lower, 1.0), np.minimum(upper - x, 1.0)
-    parts = [
-        np.where(slope > 0, slope * np.abs(low), -slope * np.abs(high)),
-        np.maximum(-low, 0.0), np.maximum(-high, 0.0), np.maximum(values[0], 0.0), np.abs(values[1]),
-        np.abs(ineq * values[0]), np.maximum(-ineq, 0.0),
-    ]  # fmt: skip
-    return max(float(part.max(initial=0.0)) for part in parts)
 
 
 @pytest.mark.parametrize("name", NAMES)
