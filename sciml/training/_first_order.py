@@ -45,6 +45,10 @@ class Checkpoint(eqx.Module):
     path: str
     every: int = 500
 
+    def __check_init__(self) -> None:
+        if self.every < 1:
+            raise invalid("every", self.every, "a number of steps >= 1", "leave it at its default")
+
 
 class Watch(eqx.Module):
     """Who looks at a fit from the host."""

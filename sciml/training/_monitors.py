@@ -10,7 +10,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ..core import tree_where
+from ..core import invalid, tree_where
 from ..storage import output_folder
 
 
@@ -31,6 +31,10 @@ class AbstractMonitor(eqx.Module):
     """Called on the host every `every` steps. Its memory is a pytree of arrays, stored with checkpoints."""
 
     every: eqx.AbstractVar[int]
+
+    def __check_init__(self) -> None:
+        if self.every < 1:
+            raise invalid("every", self.every, "a number of steps >= 1", "leave it at its default")
 
     @abstractmethod
     def init(self, parameters: Any) -> Any:

@@ -326,3 +326,11 @@ def test_data_without_a_common_leading_axis():
 
 def test_a_source_is_taken_as_it_is():
     assert same_bits(run(source=Fixed(DATA), steps=5), run(source=DATA, steps=5))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: KeepBest(score=len, every=0), lambda: Log("log", every=0), lambda: Checkpoint("file", every=0)]
+)
+def test_a_period_of_no_steps_is_refused(make):
+    with pytest.raises(ValueError, match="`every`: got 0"):
+        make()
