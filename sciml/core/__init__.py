@@ -1,11 +1,11 @@
 """Types, results, tree helpers, the one iteration loop and the implicit adjoint: what everything else stands on."""
 
-from ._adjoint import KKTAdjoint as KKTAdjoint, RobustLU as RobustLU
 from ._errors import explain as explain, invalid as invalid, wrong_type as wrong_type
 from ._iterate import iterate as iterate
 from ._policy import AbstractPolicy as AbstractPolicy
 from ._progress import progress_bar as progress_bar
 from ._results import is_successful as is_successful, message as message, RESULTS as RESULTS
+from ._robust_lu import RobustLU as RobustLU
 from ._solution import Solution as Solution
 from ._trajectory import Trajectory as Trajectory
 from ._trees import (

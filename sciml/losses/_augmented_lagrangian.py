@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar, ScalarLike
 
 from ..core import invalid, stop_gradient
-from ..programs import constraints, Program
+from ..programs import AbstractProgram, constraints
 from ..sources import AbstractSource, Batch
 from ._abstract import AbstractLoss, finite_or_nan, is_without_nan, mean_of_finite, put_sound, Report
 from ._penalty import _apply
@@ -44,7 +44,7 @@ class AugmentedLagrangian(AbstractLoss):
     Source: Bertsekas (1982), Constrained Optimization and Lagrange Multiplier Methods, section 3.1, equation (5).
     """
 
-    program: Program
+    program: AbstractProgram
     decide: Callable[[Any, Any], Any] = _apply
     mu: ScalarLike = 10.0
     rate: ScalarLike = 0.1

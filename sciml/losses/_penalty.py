@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 from jaxtyping import PRNGKeyArray, Scalar, ScalarLike
 
 from ..core import invalid, Trajectory
-from ..programs import Program, violation
+from ..programs import AbstractProgram, violation
 from ..sources import AbstractSource, Batch
 from ._abstract import AbstractLoss, finite_or_nan, is_without_nan, mean_of_finite, put_sound, Report
 from ._norms import AbstractNorm, L2
@@ -45,7 +45,7 @@ class Penalty(AbstractLoss):
     10.1016/j.jprocont.2022.06.001, equation (5), for policies.
     """
 
-    program: Program
+    program: AbstractProgram
     decide: Callable[[Any, Any], Any] = _apply
     weight: Any = 1.0
     eq_weight: Any = 1.0

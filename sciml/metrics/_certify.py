@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import ScalarLike
 
 from ..core import invalid, is_successful, RESULTS, Solution
-from ..programs import Program
+from ..programs import AbstractProgram
 from ._binomial import clopper_pearson
 from ._decisions import costs_and_violations, exact_costs, relative_gaps
 
@@ -69,12 +69,12 @@ class Certificate(eqx.Module):
 
 
 def certify(
-    program: Program,
+    program: AbstractProgram,
     zs: Any,
     ps: Any,
     exact: Solution,
     *,
-    exact_program: Program | None = None,
+    exact_program: AbstractProgram | None = None,
     in_axes: Any = 0,
     scale: ScalarLike = 1.0,
     tol: float = 1e-3,

@@ -9,16 +9,16 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Scalar, ScalarLike
 
 from ..core import as_arrays, batch_size, invalid, is_successful, Solution, Trajectory
-from ..programs import Program, violation
+from ..programs import AbstractProgram, Program, violation
 
 
 def suboptimality(
-    program: Program,
+    program: AbstractProgram,
     zs: Any,
     ps: Any,
     exact: Solution,
     *,
-    exact_program: Program | None = None,
+    exact_program: AbstractProgram | None = None,
     in_axes: Any = 0,
     floor: ScalarLike = 0.0,
 ) -> Float[Array, " batch"]:
@@ -49,7 +49,7 @@ def suboptimality(
     return relative_gaps(costs_and_violations(program, zs, ps, in_axes)[0], reference, floor)
 
 
-def violations(program: Program, zs: Any, ps: Any, *, in_axes: Any = 0) -> Float[Array, " batch"]:
+def violations(program: AbstractProgram, zs: Any, ps: Any, *, in_axes: Any = 0) -> Float[Array, " batch"]:
     """The largest violation of any inequality, equality or bound, one per instance, each in its own unit.
 
     Args:
@@ -71,7 +71,7 @@ def violations(program: Program, zs: Any, ps: Any, *, in_axes: Any = 0) -> Float
 
 
 def costs_and_violations(
-    program: Program, zs: Any, ps: Any, in_axes: Any
+    program: AbstractProgram, zs: Any, ps: Any, in_axes: Any
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
     """`f(z, p)` and the largest violation, for every instance."""
     zs, ps = as_arrays(zs), as_arrays(ps)
@@ -80,7 +80,7 @@ def costs_and_violations(
 
 
 def exact_costs(
-    program: Program, zs: Any, ps: Any, exact: Solution, exact_program: Program | None, in_axes: Any
+    program: AbstractProgram, zs: Any, ps: Any, exact: Solution, exact_program: AbstractProgram | None, in_axes: Any
 ) -> Float[Array, " batch"]:
     """`f(z*, p)` for every instance, by the program that `exact` answers."""
     n, found = batch_size(zs, "zs"), batch_size(exact.value, "exact.value")
@@ -119,13 +119,13 @@ def check_instances(ps: Any, in_axes: Any, n: int) -> None:
 
 
 @eqx.filter_jit
-def _costs(program: Program, zs: Any, ps: Any, in_axes: Any) -> Float[Array, " batch"]:
+def _costs(program: AbstractProgram, zs: Any, ps: Any, in_axes: Any) -> Float[Array, " batch"]:
     return jax.vmap(lambda z, p: jnp.asarray(program.objective(z, p)).reshape(()), in_axes=(0, in_axes))(zs, ps)
 
 
 @eqx.filter_jit
 def _evaluate(
-    program: Program, zs: Any, ps: Any, in_axes: Any
+    program: AbstractProgram, zs: Any, ps: Any, in_axes: Any
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
     def one(z: Any, p: Any) -> tuple[Scalar, Scalar]:
         cost = jnp.asarray(program.objective(z, p)).reshape(())
@@ -134,7 +134,7 @@ def _evaluate(
     return jax.vmap(one, in_axes=(0, in_axes))(zs, ps)
 
 
-def _largest_violation(program: Program, z: Any, p: Any) -> Scalar:
+def _largest_violation(program: AbstractProgram, z: Any, p: Any) -> Scalar:
     """The largest violation, infinite for a decision that is no answer."""
     # A trajectory holds a result code and a counter beside its real numbers; no bound applies to those.
     real, rest = eqx.partition(z, eqx.is_inexact_array)

@@ -22,5 +22,11 @@ from ._optimal_control import (
     to_trajectory as to_trajectory,
     transcribe as transcribe,
 )
-from ._program import bounds as bounds, constraints as constraints, Program as Program
+from ._program import (
+    AbstractProgram as AbstractProgram,
+    bounds as bounds,
+    constraints as constraints,
+    Program as Program,
+)
+from ._quadratic import null_space as null_space, Quadratic as Quadratic, QuadraticProgram as QuadraticProgram
 from ._structure import Structure as Structure

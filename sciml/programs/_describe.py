@@ -6,10 +6,10 @@ import jax
 import jax.tree_util as jtu
 
 from ..core import as_floats
-from ._program import bounds, constraints, Program
+from ._program import AbstractProgram, bounds, constraints
 
 
-def describe(program: Program, z: Any, p: Any = None) -> str:
+def describe(program: AbstractProgram, z: Any, p: Any = None) -> str:
     """Prints, and returns, every leaf's name, shape and dtype: decision, bounds, instance, objective, constraints.
 
     Nothing is computed: the functions are only traced.

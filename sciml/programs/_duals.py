@@ -9,7 +9,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Scalar
 
 from ..core import ravel
-from ._program import bounds, constraints, Program
+from ._program import AbstractProgram, bounds, constraints
 
 
 class Duals(eqx.Module):
@@ -38,18 +38,18 @@ class Residual(eqx.Module):
     """The largest negative part of a multiplier of an inequality or a bound."""
 
     @property
-    def largest(self) -> Scalar:
-        """The largest of the four."""
-        return jnp.max(jnp.stack([self.stationarity, self.feasibility, self.complementarity, self.dual_sign]))
+    def largest(self) -> Float[Array, "*batch"]:
+        """The largest of the four, for each instance."""
+        return jnp.max(jnp.stack([self.stationarity, self.feasibility, self.complementarity, self.dual_sign]), axis=0)
 
 
-def lagrangian(program: Program, z: Any, duals: Duals, p: Any) -> Scalar:
+def lagrangian(program: AbstractProgram, z: Any, duals: Duals, p: Any) -> Scalar:
     """`f + λᵀg + νᵀh`, without the bounds' linear terms."""
     g, h = constraints(program, z, p)
     return jnp.asarray(program.objective(z, p)) + _dot(duals.ineq, g) + _dot(duals.eq, h)
 
 
-def kkt_residual(program: Program, z: Any, duals: Duals, p: Any) -> Residual:
+def kkt_residual(program: AbstractProgram, z: Any, duals: Duals, p: Any) -> Residual:
     """How far `(z, duals)` is from satisfying the first-order optimality conditions, without any scaling.
 
     Args:
@@ -109,7 +109,7 @@ def bound_multipliers(
     return below, above
 
 
-def violation(program: Program, z: Any, p: Any) -> "Violation":
+def violation(program: AbstractProgram, z: Any, p: Any) -> "Violation":
     """By how much each constraint is violated at `z`; zero where it holds."""
     g, h = constraints(program, z, p)
     z = eqx.filter(z, eqx.is_inexact_array)  # a trajectory carries its result and counters too: they have no bounds
@@ -132,7 +132,7 @@ class Violation(eqx.Module):
     upper: Any
 
     @property
-    def largest(self) -> Scalar:
+    def largest(self) -> Float[Array, "*batch"]:
         """The largest violation of all."""
         return _largest(*(jnp.asarray(v) for v in jtu.tree_leaves(self)))
 

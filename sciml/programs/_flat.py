@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 
 from ..core import invalid, ravel, tree_size
 from ._duals import Duals
-from ._program import bounds, constraints, Program
+from ._program import AbstractProgram, bounds, constraints
+from ._quadratic import Quadratic, QuadraticProgram
 from ._structure import Structure
 
 Vector = Float[Array, " n"]
@@ -28,6 +29,12 @@ class FlatProgram(eqx.Module):
     n_ineq: int = eqx.field(static=True)
     n_eq: int = eqx.field(static=True)
     structure: Structure | None = None
+    quadratic: Callable[[Any], Quadratic] | None = None
+    """`p -> Quadratic` where the program is given by its matrices."""
+    rank: int | None = eqx.field(static=True, default=None)
+    """The rank of the equalities' Jacobian, where it is known beforehand."""
+    is_bounded: bool = eqx.field(static=True, default=True)
+    """Whether there is any bound on the decision at all."""
 
 
 class Layout(eqx.Module):
@@ -38,14 +45,17 @@ class Layout(eqx.Module):
     eq: Callable[[Any], Any] = eqx.field(static=True)
 
 
-def flatten(program: Program, z0: Any, p: Any) -> tuple[FlatProgram, Layout, Vector]:
+def flatten(program: AbstractProgram, z0: Any, p: Any) -> tuple[FlatProgram, Layout, Vector]:
     """The program over vectors, the structures to return to, and `z0` as a vector.
 
     Raises:
         ValueError: if a function of the program returns a wrong shape; the message names it.
     """
-    f, g, h = _structures(program, z0, p)
     x0, decision = ravel(z0)
+    if isinstance(program, QuadraticProgram) and not (hasattr(z0, "shape") and z0.ndim == 1):
+        fix = "start a `QuadraticProgram` from a vector, such as `jnp.zeros(n)`"
+        raise invalid("z0", f"{jtu.tree_structure(z0)} of {x0.size} entries", "one vector", fix)
+    f, g, h = _structures(program, z0, p)
     dtype = x0.dtype
 
     def functions(x: Any, p: Any) -> tuple[Any, Any, Any]:
@@ -57,6 +67,10 @@ def flatten(program: Program, z0: Any, p: Any) -> tuple[FlatProgram, Layout, Vec
         lower, upper = bounds(program, decision(x0), p)
         return _vector(lower, dtype), _vector(upper, dtype)
 
+    quadratic, rank = None, None
+    if isinstance(program, QuadraticProgram):
+        data = lambda p: program.at(p, x0.size, dtype)
+        quadratic, rank = eqx.filter_closure_convert(data, p), program.rank
     flat = FlatProgram(
         eqx.filter_closure_convert(functions, x0, p),
         eqx.filter_closure_convert(limits, p),
@@ -64,6 +78,9 @@ def flatten(program: Program, z0: Any, p: Any) -> tuple[FlatProgram, Layout, Vec
         tree_size(g),
         tree_size(h),
         None if program.structure is None else program.structure(z0, g, h),
+        quadratic,
+        rank,
+        program.lower is not None or program.upper is not None,
     )
     return flat, Layout(decision, _unravel(g), _unravel(h)), x0
 
@@ -75,7 +92,7 @@ def unflatten_duals(
     return Duals(layout.ineq(ineq), layout.eq(eq), layout.decision(lower), layout.decision(upper))
 
 
-def _structures(program: Program, z0: Any, p: Any) -> tuple[Any, Any, Any]:
+def _structures(program: AbstractProgram, z0: Any, p: Any) -> tuple[Any, Any, Any]:
     """Shapes of what the three functions return, checked."""
     f = jax.eval_shape(program.objective, z0, p)
     if not (hasattr(f, "shape") and f.shape in ((), (1,)) and jnp.issubdtype(f.dtype, jnp.floating)):

@@ -12,7 +12,21 @@ from ..core import invalid
 from ._structure import Structure
 
 
-class Program(eqx.Module):
+class AbstractProgram(eqx.Module):
+    """What every program has: five functions or values, and what is known of their structure.
+
+    `Program` takes functions, `QuadraticProgram` takes matrices; solvers, losses and certificates take either.
+    """
+
+    objective: eqx.AbstractVar[Callable[[Any, Any], Any]]
+    ineq: eqx.AbstractVar[Callable[[Any, Any], Any] | None]
+    eq: eqx.AbstractVar[Callable[[Any, Any], Any] | None]
+    lower: eqx.AbstractVar[Any]
+    upper: eqx.AbstractVar[Any]
+    structure: eqx.AbstractVar[Callable[[Any, Any, Any], Structure] | None]
+
+
+class Program(AbstractProgram):
     """minimise `f(z, p)` subject to `g(z, p) <= 0`, `h(z, p) = 0`, `lower <= z <= upper`.
 
     `z` (the decision) and `p` (the instance) are any pytrees of real arrays; `g` and `h` return any pytree, and
@@ -42,14 +56,14 @@ class Program(eqx.Module):
     structure: Callable[[Any, Any, Any], Structure] | None = None
 
 
-def bounds(program: Program, z: Any, p: Any) -> tuple[Any, Any]:
+def bounds(program: AbstractProgram, z: Any, p: Any) -> tuple[Any, Any]:
     """The lower and upper bounds of every entry of `z`, as two pytrees shaped like `z` (infinite where unbounded)."""
     lower = program.lower(p) if callable(program.lower) else program.lower
     upper = program.upper(p) if callable(program.upper) else program.upper
     return _spread(lower, z, -jnp.inf, "lower"), _spread(upper, z, jnp.inf, "upper")
 
 
-def constraints(program: Program, z: Any, p: Any) -> tuple[Any, Any]:
+def constraints(program: AbstractProgram, z: Any, p: Any) -> tuple[Any, Any]:
     """The values `g(z, p)` and `h(z, p)`; an empty tuple for a missing block."""
     g = () if program.ineq is None else program.ineq(z, p)
     h = () if program.eq is None else program.eq(z, p)

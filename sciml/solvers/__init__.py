@@ -1,6 +1,16 @@
 """Solvers: produce a decision by optimisation, exactly, in batches, with derivatives."""
 
 from ._abstract import AbstractSolver as AbstractSolver, Point as Point, SolveStats as SolveStats
+from ._adjoint import KKTAdjoint as KKTAdjoint
+from ._health import derivative_health as derivative_health
 from ._interior_point import InteriorPoint as InteriorPoint
+from ._interior_point_qp import InteriorPointQP as InteriorPointQP
+from ._sensitivity import (
+    AbstractSensitivity as AbstractSensitivity,
+    ActiveSet as ActiveSet,
+    Health as Health,
+    LeastNorm as LeastNorm,
+    Smoothed as Smoothed,
+)
 from ._solve import solve as solve
 from ._solve_batch import Retry as Retry, solve_batch as solve_batch

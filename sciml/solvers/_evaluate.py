@@ -72,22 +72,22 @@ def evaluate(
         return (out, slope), gradient
 
     (out, slope), push, gradient = jax.linearize(both, x, has_aux=True)
-    columns, hessian = _columns(program, push, x)
+    rows, hessian = columns(program, push, x)
     if gradient is not None:
-        columns = columns.at[:, 0].set(gradient)
+        rows = rows.at[:, 0].set(gradient)
     f, g, h = out[0], out[1 : 1 + program.n_ineq], out[1 + program.n_ineq :]
     violated = _violated(program, out)
-    finite = jnp.concatenate([out, slope, columns.ravel(), hessian.ravel()])
+    finite = jnp.concatenate([out, slope, rows.ravel(), hessian.ravel()])
     return Evaluation(
-        f, g, h, columns[:, 0], columns[:, 1 : 1 + program.n_ineq].T, columns[:, 1 + program.n_ineq :].T,
+        f, g, h, rows[:, 0], rows[:, 1 : 1 + program.n_ineq].T, rows[:, 1 + program.n_ineq :].T,
         0.5 * (hessian + hessian.T), slope,
         violation=jnp.max(jnp.abs(violated)),
-        violation_gradient=columns @ violated,
+        violation_gradient=rows @ violated,
         is_finite=jnp.all(jnp.isfinite(finite)),
     )  # fmt: skip
 
 
-def _columns(program: FlatProgram, push: Any, x: Vector) -> tuple[Array, Array]:
+def columns(program: FlatProgram, push: Any, x: Vector) -> tuple[Array, Array]:
     """Derivatives of all rows and of `∇L` by each entry of `x`, through as few directions as the structure allows."""
     structure = program.structure
     if structure is None:

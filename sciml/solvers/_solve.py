@@ -17,18 +17,18 @@ from ..core import (
     invalid,
     is_successful,
     iterate,
-    KKTAdjoint,
     RESULTS,
     Solution,
     stop_gradient,
     wrong_type,
 )
-from ..programs import bound_multipliers, bounds, flat_residual, FlatProgram, flatten, Program, unflatten_duals
+from ..programs import AbstractProgram, bound_multipliers, bounds, flat_residual, FlatProgram, flatten, unflatten_duals
 from ._abstract import AbstractSolver, SolveStats
+from ._adjoint import KKTAdjoint
 
 
 def solve(
-    program: Program,
+    program: AbstractProgram,
     solver: AbstractSolver,
     z0: Any,
     p: Any = None,
@@ -68,9 +68,9 @@ def solve(
     KKT residual with the active set at the solution. No derivative with respect to `z0` and `warm` (zero).
     A failed instance has zero derivatives.
     """
-    if not isinstance(program, Program):
+    if not isinstance(program, AbstractProgram):
         fix = "wrap the function: `sciml.Program(objective)`"
-        raise wrong_type("program", f"a {type(program).__name__}", "a `Program`", fix)
+        raise wrong_type("program", f"a {type(program).__name__}", "a `Program` or a `QuadraticProgram`", fix)
     if not isinstance(solver, AbstractSolver):
         raise wrong_type("solver", repr(solver), "a solver object", "pass an instance, such as `InteriorPoint()`")
     z0, p = as_floats(z0, "z0"), as_arrays(p)
@@ -82,7 +82,7 @@ def solve(
     return solution
 
 
-def _check_bounds(program: Program, z0: Any, p: Any) -> None:
+def _check_bounds(program: AbstractProgram, z0: Any, p: Any) -> None:
     """Contradictory bounds raise at the door where their values are known; elsewhere they become a result."""
     lower, upper = bounds(program, z0, p)
     for (path, low), high in zip(jtu.tree_leaves_with_path(lower), jtu.tree_leaves(upper), strict=True):
@@ -98,7 +98,13 @@ def _check_bounds(program: Program, z0: Any, p: Any) -> None:
 
 @eqx.filter_jit
 def _solve(
-    program: Program, solver: AbstractSolver, z0: Any, p: Any, warm: Any, max_steps: int, adjoint: optx.AbstractAdjoint
+    program: AbstractProgram,
+    solver: AbstractSolver,
+    z0: Any,
+    p: Any,
+    warm: Any,
+    max_steps: int,
+    adjoint: optx.AbstractAdjoint,
 ) -> Solution:
     flat, layout, x0 = flatten(program, z0, p)
     x0, warm = jax.lax.stop_gradient(x0), jax.lax.stop_gradient(warm)

@@ -1,14 +1,11 @@
-"""The implicit derivative of a solution, by the implicit function theorem, for batches that may hold failures."""
+"""A linear solver for matrices that may be singular, in batches."""
 
-from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import equinox.internal as eqxi
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 import lineax as lx
-import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
 
@@ -48,10 +45,12 @@ class RobustLU(lx.AbstractLinearSolver):
         good = finite & sound & bounded
         # The second factorisation depends on the first on purpose: batched LAPACK calls that may run side by side can
         # wait for each other for ever (jaxlib runs both in one thread pool).
-        damped = self._least_squares(jnp.where(good, jnp.eye(plain.size, dtype=plain.dtype), operator), vector, eps)
+        damped = self.least_squares(jnp.where(good, jnp.eye(plain.size, dtype=plain.dtype), operator), vector)
         return jnp.where(good, plain, damped), lx.RESULTS.successful, {}
 
-    def _least_squares(self, matrix: Float[Array, "n n"], vector: Float[Array, " n"], eps: Any) -> Float[Array, " n"]:
+    def least_squares(self, matrix: Float[Array, "n n"], vector: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The damped least-squares solution."""
+        eps = jnp.finfo(matrix.dtype).eps
         scale = jnp.maximum(jnp.linalg.norm(matrix), jnp.finfo(matrix.dtype).tiny ** 0.25)
         unit = matrix / scale
         normal = unit.T @ unit + eps ** (2 / 3) * jnp.eye(matrix.shape[0], dtype=matrix.dtype)
@@ -73,18 +72,3 @@ class RobustLU(lx.AbstractLinearSolver):
     def assume_full_rank(self) -> bool:
         """False: singular matrices are what this solver is for."""
         return False
-
-
-class KKTAdjoint(optx.AbstractAdjoint):
-    """The default derivative of `solve`: the implicit function theorem on the KKT residual, safe in batches.
-
-    The same linear system as `optimistix.ImplicitAdjoint()`, but a singular KKT matrix gives the least-norm derivative
-    instead of an exception, and a failed instance gives zero (`stats.has_derivative` says which).
-    Forward and reverse mode, and higher derivatives.
-    """
-
-    linear_solver: lx.AbstractLinearSolver = eqx.field(default_factory=RobustLU)
-
-    def apply(self, primal_fn: Callable, rewrite_fn: Callable, inputs: PyTree, tags: frozenset[object]) -> PyTree:
-        """Runs `primal_fn` and attaches the derivative that `rewrite_fn = 0` implies."""
-        return optx.ImplicitAdjoint(self.linear_solver).apply(primal_fn, rewrite_fn, inputs, tags)

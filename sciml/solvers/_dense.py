@@ -1,0 +1,98 @@
+"""Dense linear algebra of a quadratic model with equalities, inequalities and bounds.
+
+Rows of one kind for solvers, multipliers and derivatives alike: `C = [G; -B; B]` for inequalities, lower and upper
+bounds, where `B` is the identity, or a basis in which the decision is expressed.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+from jaxtyping import Array, Bool, Float, Scalar
+
+from ._gram import weighted_gram
+
+
+class DenseModel(eqx.Module):
+    """`½ xᵀHx` with rows `C x` and equalities `E x`."""
+
+    H: Float[Array, "n n"]
+    G: Float[Array, "g n"]
+    E: Float[Array, "h n"]
+    basis: Float[Array, "b n"] | None
+    """`B`; None for the identity."""
+    is_bounded: bool = eqx.field(static=True)
+
+    def curvature(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
+        """`H x`."""
+        return self.H @ x
+
+    def rows(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
+        """`C x`."""
+        if not self.is_bounded:
+            return self.G @ x
+        bounded = x if self.basis is None else self.basis @ x
+        return jnp.concatenate([self.G @ x, -bounded, bounded])
+
+    def rows_transposed(self, y: Float[Array, " m"]) -> Float[Array, " n"]:
+        """`Cᵀ y`."""
+        g = self.G.shape[0]
+        total = self.G.T @ y[:g]
+        if not self.is_bounded:
+            return total
+        lower, upper = jnp.split(y[g:], 2)
+        both = upper - lower
+        return total + (both if self.basis is None else self.basis.T @ both)
+
+    def equalities(self, x: Float[Array, " n"]) -> Float[Array, " h"]:
+        """`E x`."""
+        return self.E @ x
+
+    def equalities_transposed(self, y: Float[Array, " h"]) -> Float[Array, " n"]:
+        """`Eᵀ y`."""
+        return self.E.T @ y
+
+    def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> "DenseFactors":
+        """Factors of the model with `½ xᵀCᵀ diag(weights) C x` and `½ ρ |x|²` added.
+
+        Args:
+            weights: `>= 0`, one for each row.
+            rho: primal regularisation.
+            delta: regularisation of the equalities, which enter as `1 / δ EᵀE`.
+        """
+        n, g = self.H.shape[0], self.G.shape[0]
+        matrix = self.H + weighted_gram(self.G, weights[:g])
+        diagonal = jnp.full((n,), rho)
+        if self.is_bounded:
+            lower, upper = jnp.split(weights[g:], 2)
+            if self.basis is None:
+                diagonal = diagonal + lower + upper
+            else:
+                matrix = matrix + weighted_gram(self.basis, lower + upper)
+        if self.E.shape[0]:
+            matrix = matrix + (self.E.T @ self.E) / delta
+        matrix = matrix + jnp.diag(diagonal)
+        factor = jnp.linalg.cholesky(matrix, symmetrize_input=False)
+        pivots = jnp.diagonal(factor)
+        is_definite = jnp.all(jnp.isfinite(pivots))
+        factor = jnp.where(is_definite, factor, jnp.eye(n, dtype=matrix.dtype))
+        pivot = jnp.where(is_definite, jnp.min(pivots, initial=jnp.inf) ** 2, 0.0)
+        return DenseFactors(factor, self.E, delta, is_definite, pivot)
+
+
+class DenseFactors(eqx.Module):
+    """A factored model."""
+
+    factor: Float[Array, "n n"]
+    E: Float[Array, "h n"]
+    delta: Scalar
+    is_definite: Bool[Array, ""]
+    pivot: Scalar
+    """The smallest pivot of the Cholesky factorisation."""
+
+    def solve(self, right: Float[Array, " n"], level: Float[Array, " h"]) -> tuple[Array, Array]:
+        """`dx` and `dν` with `M dx + Eᵀdν = right` and `E dx - δ dν = level`."""
+        if self.E.shape[0] == 0:
+            return jsl.cho_solve((self.factor, True), right), level
+        # dν = (E dx - level) / δ, so (M + EᵀE / δ) dx = right + Eᵀ level / δ.
+        dx = jsl.cho_solve((self.factor, True), right + self.E.T @ level / self.delta)
+        return dx, (self.E @ dx - level) / self.delta

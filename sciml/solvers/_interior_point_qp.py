@@ -1,0 +1,364 @@
+"""A primal-dual interior-point method for convex quadratic programs, one instance of a batch at a time."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
+
+from ..core import invalid, RESULTS, tree_where
+from ..programs import FlatProgram
+from ._abstract import AbstractSolver, Point
+from ._dense import DenseFactors
+from ._presolve import presolve, Recovery, Reduced
+
+_STEP = 0.995  # fraction of the way to the boundary
+_PATIENCE = 12  # iterations in which the residual must improve by a tenth
+_CLEAR = 2.0  # ratio of slack and multiplier from which a row counts as clearly active or inactive
+_HOPELESS = 1e-3  # gradient of the violation relative to the violation: a stalled instance is infeasible
+_ATTEMPTS = 3  # active sets tried in a row, each corrected by the signs that the last one gave
+_AGAIN = 0.1  # decrease of the barrier parameter after which a failed attempt at the active set is repeated
+
+
+class QPConstants(eqx.Module):
+    """The reduced program, the way back, and what rules an instance out from the start."""
+
+    reduced: Reduced
+    recovery: Recovery
+    contradictory: Bool[Array, ""]
+    finite: Bool[Array, ""]
+    inconsistent: Bool[Array, ""]
+    """Whether the equalities have no solution."""
+
+
+class QPState(eqx.Module):
+    """One iterate of the reduced program, and the program there."""
+
+    x: Float[Array, " k"]
+    slack: Float[Array, " m"]
+    dual: Float[Array, " m"]
+    eq: Float[Array, " e"]
+    bent: Float[Array, " k"]
+    """`H x`."""
+    pull: Float[Array, " k"]
+    """`Cᵀz + Eᵀν`."""
+    excess: Float[Array, " m"]
+    """`C x - d`, zero in rows that do not exist."""
+    defect: Float[Array, " e"]
+    """`E x - e`."""
+    residual: Scalar
+    mu: Scalar
+    guess: Bool[Array, " m"]
+    """The active set to try next, as the last attempt suggests."""
+    attempts: Int[Array, ""]
+    """How many active sets in a row were tried in vain."""
+    attempted_at: Scalar
+    """The barrier parameter when the equations of the active set were last tried."""
+    best: Scalar
+    """The smallest residual so far, up to a tenth."""
+    age: Int[Array, ""]
+    """Iterations since then."""
+    stopped: Bool[Array, ""]
+    result: RESULTS
+
+
+class InteriorPointQP(AbstractSolver):
+    """Mehrotra's predictor-corrector for a `QuadraticProgram`, condensed on the null space of the equalities.
+
+    Choose it for dense convex quadratic programs of up to a few hundred variables, in batches. What the batch shares
+    is done once: scaling, elimination of a shared `A`, products of the columns of a shared `G`. Each iteration
+    costs one Cholesky factorisation. Dependent rows of `A`, infinite bounds, missing blocks and `Q = 0` are legal.
+    At the end the active set is polished, so that the answer is as accurate as the arithmetic.
+
+    Args:
+        tol: a success has an *unscaled* KKT residual of at most this; default 1e-9 in float64 and 1e-5 in float32.
+        stall_tol: where round-off stops the progress, still a success up to this; default `10 tol`.
+        rho, delta: least primal and dual regularisation of the scaled Newton matrix; default by dtype. They
+            change the path to the solution, not the solution.
+        equilibrations: rounds of row and column scaling.
+
+    Gradient: by the `adjoint` of `solve`, never through the iterations.
+
+    Source: Mehrotra (1992), On the implementation of a primal-dual interior point method, DOI 10.1137/0802028, with the
+    regularisation of Schwan et al. (2023), PIQP: a proximal interior-point quadratic programming solver, arXiv
+    2304.00290. Deviations: one step length for primal and dual; elimination of equalities; polishing.
+    """
+
+    tol: ScalarLike | None = None
+    stall_tol: ScalarLike | None = None
+    rho: ScalarLike | None = None
+    delta: ScalarLike | None = None
+    equilibrations: int = eqx.field(static=True, default=8)
+
+    def prepare(self, program: FlatProgram, p: Any) -> QPConstants:
+        """Scales and reduces the program."""
+        if program.quadratic is None:
+            fix = "state the matrices in a `QuadraticProgram`, or use `InteriorPoint`"
+            raise invalid("program", "a program of functions", "a `QuadraticProgram`", fix)
+        data, limits = program.quadratic(p), program.limits(p)
+        reduced, recovery = presolve(
+            data, limits, rank=program.rank, is_bounded=program.is_bounded, rounds=self.equilibrations
+        )
+        defect = data.A @ recovery.decision(jnp.zeros_like(reduced.c)) - data.b
+        level = 1e3 * jnp.finfo(data.q.dtype).eps ** 0.75 * (1.0 + jnp.max(jnp.abs(data.b), initial=0.0))
+        eliminated = recovery.inverse is not None
+        inconsistent = jnp.any(jnp.abs(defect) > level) if eliminated else jnp.asarray(False)
+        # A row that asks for less than -infinity is a contradiction, one that allows +infinity does not exist.
+        contradictory = jnp.any(~(limits[0] <= limits[1])) | jnp.any(data.h == -jnp.inf)
+        parts = [data.Q.ravel(), data.q, data.A.ravel(), data.b, data.G.ravel()]
+        finite = jnp.all(jnp.asarray([jnp.all(jnp.isfinite(part)) for part in parts]))
+        finite = finite & ~jnp.any(jnp.isnan(data.h))
+        return QPConstants(reduced, recovery, contradictory, finite, inconsistent)
+
+    def init(self, program: FlatProgram, constants: QPConstants, x0: Array, p: Any, warm: Any) -> QPState:
+        """Mehrotra's starting point, or the shifted iterate of `warm`; `x0` is not used."""
+        qp = constants.reduced
+        dtype = qp.c.dtype
+        rho, delta = self._regularisation(dtype)
+        real = qp.exists & ~qp.is_equality
+        if warm is None:
+            # The minimiser of ½xᵀHx + cᵀx + ½|Cx - d|² has slacks d - Cx and multipliers Cx - d, to be shifted.
+            weights = jnp.where(qp.exists, 1.0, 0.0).astype(dtype)
+            factors = qp.model.factorise(weights, rho, delta)
+            x, eq = factors.solve(-qp.c + qp.model.rows_transposed(weights * qp.d), qp.e)
+            gap = qp.d - qp.model.rows(x)
+            slack, dual = _shift(gap, real), _shift(-gap, real)
+        else:
+            x, eq = warm.x, warm.eq
+            least = jnp.asarray(1e-2, dtype)
+            slack = jnp.maximum(jnp.maximum(qp.d - qp.model.rows(x), warm.slack), least)
+            dual = jnp.maximum(warm.dual, least)
+        dual = jnp.where(real, dual, jnp.where(qp.exists & (warm is not None), dual, 0.0))
+        result = RESULTS.where(constants.inconsistent, RESULTS.infeasible, RESULTS.successful)
+        result = RESULTS.where(constants.contradictory, RESULTS.contradictory_bounds, result)
+        result = RESULTS.where(constants.finite, result, RESULTS.nonfinite_start)
+        stopped = ~constants.finite | constants.contradictory | constants.inconsistent
+        huge = jnp.full((), jnp.inf, dtype)
+        slack = jnp.where(real, slack, 1.0)
+        at, residual = _evaluate(qp, constants.recovery, x, dual, eq)
+        zero = jnp.asarray(0)
+        return QPState(
+            x, slack, dual, eq, *at, residual, huge, qp.is_equality, zero, huge, huge, zero, stopped, result
+        )  # fmt: skip
+
+    def step(self, program: FlatProgram, constants: QPConstants, state: QPState, p: Any) -> QPState:
+        """One predictor-corrector iteration, or one attempt at the equations of the active set."""
+        qp, recovery = constants.reduced, constants.recovery
+        tol, stall_tol = self._tolerances(qp.c.dtype)
+        real = qp.exists & ~qp.is_equality
+        mu = jnp.sum(jnp.where(real, state.slack * state.dual, 0.0)) / jnp.maximum(jnp.sum(real.astype(qp.c.dtype)), 1.0)
+        attempt, active = _guess(qp, state, mu)
+        barrier = jnp.where(real & ~attempt, 1.0, 0.0).astype(qp.c.dtype)  # rows with complementarity in this pass
+        # While attempting, rows outside the guess have no multiplier and rows inside no slack.
+        dual, slack = jnp.where(attempt & ~active, 0.0, state.dual), barrier * state.slack
+        system = self._system(qp, state, mu, attempt, active, barrier)
+        r_dual = state.bent + qp.c + state.pull
+        dropped = state.dual - dual
+
+        first = system.direction(r_dual, dropped, state.excess + slack, state.defect, -slack * dual)
+        sigma = system.centring(first, mu)
+        # The barrier must not vanish before the residual does: rounding would be all that is left to follow.
+        target = jnp.maximum(sigma * mu, 0.01 * tol * recovery.scales.objective)
+        # The second solve corrects Mehrotra's prediction; while attempting, what the first one left.
+        again = (r_dual, dropped, state.excess + slack, state.defect)
+        again = tree_where(attempt, system.left(first, *again), again)
+        second = system.direction(*again, barrier * (target - slack * dual - first.slack * first.dual))
+        alpha = jnp.where(attempt, 1.0, jnp.minimum(1.0, _STEP * system.length(second)))
+        step = tree_where(attempt, jax.tree.map(jnp.add, first, second), second)
+        tiny = jnp.finfo(qp.c.dtype).tiny ** 0.5
+        positive = lambda v: jnp.where(barrier > 0, jnp.maximum(v, tiny), v)
+        x, eq = state.x + alpha * step.x, state.eq + alpha * step.eq
+        dual, slack = positive(dual + alpha * step.dual), positive(state.slack + alpha * step.slack)
+        at, residual = _evaluate(qp, recovery, x, dual, eq)
+
+        usable = system.factors.is_definite & jnp.isfinite(residual) & jnp.all(jnp.isfinite(slack))
+        accepted = usable & (~attempt | (residual <= tol))
+        new = (x, slack, dual, eq, *at, residual)
+        old = (state.x, state.slack, state.dual, state.eq, state.bent, state.pull, state.excess, state.defect)
+        new = tree_where(accepted, new, (*old, state.residual))
+        residual = new[-1]
+        improved = residual <= 0.9 * state.best
+        age = jnp.where(improved, 0, state.age + 1)
+        worn_out = (age >= _PATIENCE) | ~(usable | attempt)
+        infeasible, unbounded = _certificates(qp, x, dual, eq, at[0], at[1])
+        infeasible, unbounded = infeasible & accepted, unbounded & accepted
+        infeasible = infeasible | (worn_out & _is_hopeless(qp, new[6], new[7], stall_tol))
+        result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
+        result = RESULTS.where(unbounded, RESULTS.unbounded, result)
+        result = RESULTS.where(infeasible, RESULTS.infeasible, result)
+        result = RESULTS.where(residual <= tol, RESULTS.successful, result)
+        stop = (residual <= tol) | worn_out | infeasible | unbounded
+        last = jnp.where(attempt, mu, state.attempted_at)
+        # Rows that the attempt violates come in, rows with a negative multiplier go out.
+        guess = (real & (dual > -at[2])) | qp.is_equality
+        attempts = jnp.where(attempt & (state.attempts < _ATTEMPTS - 1), state.attempts + 1, 0)
+        return QPState(*new, mu, guess, attempts, last, jnp.where(improved, residual, state.best), age, stop, result)
+
+    def _system(
+        self, qp: Reduced, state: QPState, mu: Scalar, attempt: Bool[Array, ""], active: Array, barrier: Array
+    ) -> "_System":
+        """The factored Newton system: of the barrier problem, or of the equations of the active set.
+
+        `ds = -(C dx + r) + δ dz` and `s dz + z ds = r_c` give `dz = W (C dx + r + r_c / z)` with `W = z / (s + δ z)`.
+        """
+        rho, delta = self._regularisation(qp.c.dtype)
+        soft = jnp.maximum(jnp.minimum(mu, delta), jnp.finfo(qp.c.dtype).eps ** 0.5)
+        weights = barrier * state.dual / (state.slack + soft * state.dual)
+        weights = jnp.where(attempt | qp.is_equality, jnp.where(active, 1.0 / delta, 0.0), weights)
+        factors = qp.model.factorise(weights, rho, delta)
+        return _System(qp, factors, weights, soft, barrier * state.slack, state.dual, barrier)
+
+    def done(self, state: QPState) -> Bool[Array, ""]:
+        """Whether the instance converged or failed."""
+        return state.stopped
+
+    def finish(
+        self, program: FlatProgram, constants: QPConstants, state: QPState, p: Any
+    ) -> tuple[Point, RESULTS, Any]:
+        """The polished iterate with scaling and elimination undone."""
+        recovery = constants.recovery
+        ineq, eq = recovery.multipliers(state.x, state.dual, state.eq)
+        x = recovery.decision(state.x)
+        lower, upper = program.limits(p)
+        x = jnp.where(lower <= upper, jnp.clip(x, lower, upper), x)
+        return Point(x, ineq, eq), state.result, (state.mu, jnp.asarray(0))
+
+    def _tolerances(self, dtype: Any) -> tuple[Scalar, Scalar]:
+        tol = (1e-9 if dtype == jnp.float64 else 1e-5) if self.tol is None else self.tol
+        return jnp.asarray(tol, dtype), jnp.asarray(10 * tol if self.stall_tol is None else self.stall_tol, dtype)
+
+    def _regularisation(self, dtype: Any) -> tuple[Scalar, Scalar]:
+        rho, delta = (1e-10, 1e-7) if dtype == jnp.float64 else (1e-6, 1e-4)
+        value = lambda given, default: jnp.asarray(default if given is None else given, dtype)
+        return value(self.rho, rho), value(self.delta, delta)
+
+
+class _Direction(eqx.Module):
+    x: Float[Array, " k"]
+    slack: Float[Array, " m"]
+    dual: Float[Array, " m"]
+    eq: Float[Array, " e"]
+
+
+class _System(eqx.Module):
+    """The factored Newton system at an iterate."""
+
+    qp: Reduced
+    factors: DenseFactors
+    weights: Float[Array, " m"]
+    soft: Scalar
+    """Regularisation of the rows."""
+    slack: Float[Array, " m"]
+    dual: Float[Array, " m"]
+    barrier: Float[Array, " m"]
+    """1 in rows with complementarity, else 0."""
+
+    def direction(self, r_dual: Array, dropped: Array, r_rows: Array, r_eq: Array, r_comp: Array) -> _Direction:
+        """The step for the given residuals of stationarity, rows, equalities and complementarity.
+
+        Multipliers `dropped` are in `r_dual` still, and are to be taken out.
+        """
+        model = self.qp.model
+        target = r_rows + self.barrier * r_comp / jnp.where(self.barrier > 0, self.dual, 1.0)
+        right = model.rows_transposed(dropped - self.weights * target) - r_dual
+        dx, deq = self.factors.solve(right, -r_eq)
+        along = model.rows(dx)
+        dual = self.weights * (along + target)
+        # Not by division of the complementarity by z, which would amplify rounding where z is tiny.
+        return _Direction(dx, self.barrier * (self.soft * dual - along - r_rows), dual, deq)
+
+    def left(self, step: _Direction, r_dual: Array, dropped: Array, r_rows: Array, r_eq: Array) -> tuple:
+        """The residuals after a full step, without regard to complementarity."""
+        model = self.qp.model
+        slope = model.curvature(step.x) + model.equalities_transposed(step.eq)
+        return r_dual + slope, dropped - step.dual, r_rows + model.rows(step.x), r_eq + model.equalities(step.x)
+
+    def length(self, step: _Direction) -> Scalar:
+        """The longest step, up to a little more than 1, that keeps slacks and multipliers positive."""
+        real = self.barrier > 0
+        return jnp.minimum(_longest(self.slack, step.slack, real), _longest(self.dual, step.dual, real))
+
+    def centring(self, step: _Direction, mu: Scalar) -> Scalar:
+        """`σ = (μ after the affine step / μ)³` (Mehrotra 1992)."""
+        alpha = self.length(step)
+        products = self.barrier * (self.slack + alpha * step.slack) * (self.dual + alpha * step.dual)
+        after = jnp.sum(products) / jnp.maximum(jnp.sum(self.barrier), 1.0)
+        return jnp.clip(after / jnp.where(mu > 0, mu, 1.0), 0.0, 1.0) ** 3
+
+
+def _evaluate(
+    qp: Reduced, recovery: Recovery, x: Array, dual: Array, eq: Array
+) -> tuple[tuple[Array, Array, Array, Array], Scalar]:
+    """`H x`, `Cᵀz + Eᵀν`, `C x - d`, `E x - e`, and the residual."""
+    model = qp.model
+    bent, pull = model.curvature(x), model.rows_transposed(dual) + model.equalities_transposed(eq)
+    excess, defect = jnp.where(qp.exists, model.rows(x) - qp.d, 0.0), model.equalities(x) - qp.e
+    return (bent, pull, excess, defect), _largest(qp, recovery, bent + qp.c + pull, excess, defect, dual)
+
+
+def _guess(qp: Reduced, state: QPState, mu: Scalar) -> tuple[Bool[Array, ""], Bool[Array, " m"]]:
+    """Whether the active set is clear enough to try its equations, and the active set.
+
+    Source: Stellato et al. (2020), section 5.2: rows with `z > s` are equations.
+    """
+    real = qp.exists & ~qp.is_equality
+    active = (real & (state.dual > state.slack)) | qp.is_equality
+    again = state.attempts > 0
+    active = jnp.where(again, state.guess, active)
+    larger, smaller = jnp.maximum(state.dual, state.slack), jnp.minimum(state.dual, state.slack)
+    clear = jnp.all(jnp.where(real, larger >= _CLEAR * smaller, True))
+    return jnp.any(real) & (again | (clear & (mu <= _AGAIN * state.attempted_at))), active
+
+
+def _largest(qp: Reduced, recovery: Recovery, slope: Array, excess: Array, r_eq: Array, dual: Array) -> Scalar:
+    """The largest entry of the KKT residual in the user's units: stationarity, violation, complementarity, sign."""
+    scales = recovery.scales
+    violation = jnp.where(qp.is_equality, jnp.abs(excess), jnp.maximum(excess, 0.0)) * recovery.row_size
+    products = jnp.where(qp.is_equality, 0.0, jnp.abs(dual * excess)) / scales.objective
+    signs = jnp.where(qp.is_equality, 0.0, -dual) / (recovery.row_size * scales.objective)
+    eq = jnp.abs(r_eq / scales.eq) if r_eq.size else jnp.abs(r_eq)
+    parts = [jnp.abs(recovery.slope(slope)), violation, products, signs, eq]
+    return jnp.max(jnp.concatenate(parts), initial=0.0)
+
+
+def _certificates(qp: Reduced, x: Array, dual: Array, eq: Array, bent: Array, pull: Array) -> tuple[Array, Array]:
+    """Whether the iterate proves that no point is feasible (Farkas), or that the objective has no lower bound.
+
+    Multipliers `z >= 0, ν` with `Cᵀz + Eᵀν = 0` and `dᵀz + eᵀν < 0` prove infeasibility; a direction `v` with
+    `Hv = 0`, `Cv <= 0`, `Ev = 0` and `cᵀv < 0` proves unboundedness (Boyd & Vandenberghe 2004, section 5.8.3).
+    Tested up to the square root of the rounding error, relative to the size of multipliers or direction.
+    """
+    model = qp.model
+    small = jnp.finfo(qp.c.dtype).eps ** 0.5
+    size = lambda v: jnp.max(jnp.abs(v), initial=0.0)
+    weight = jnp.maximum(size(dual), size(eq))
+    value = jnp.sum(jnp.where(qp.exists, qp.d * dual, 0.0)) + qp.e @ eq
+    infeasible = (value < -small * weight) & (size(pull) <= small * jnp.abs(value)) & (weight > 1e3)
+    along = jnp.where(qp.exists, model.rows(x), 0.0)
+    reach, rising = size(x), size(jnp.where(qp.is_equality, jnp.abs(along), jnp.maximum(along, 0.0)))
+    gain = qp.c @ x
+    flat = jnp.maximum(size(bent), jnp.maximum(rising, size(model.equalities(x))))
+    unbounded = (gain < 0) & (flat <= small * jnp.abs(gain)) & (reach > 1e3)
+    return infeasible, unbounded
+
+
+def _is_hopeless(qp: Reduced, excess: Array, defect: Array, tol: Scalar) -> Bool[Array, ""]:
+    """Whether the violation is large and its gradient, that of half its square, is small beside it."""
+    violation = jnp.where(qp.is_equality, excess, jnp.maximum(excess, 0.0))
+    slope = qp.model.rows_transposed(violation) + qp.model.equalities_transposed(defect)
+    size = jnp.max(jnp.abs(jnp.concatenate([violation, defect])), initial=0.0)
+    return (size > tol) & (jnp.max(jnp.abs(slope), initial=0.0) <= _HOPELESS * size)
+
+
+def _shift(v: Array, real: Bool[Array, " m"]) -> Array:
+    """`v` moved up until it is positive (Mehrotra 1992, section 7)."""
+    lowest = jnp.min(jnp.where(real, v, jnp.inf), initial=jnp.inf)
+    return jnp.where(lowest > 1e-2, v, v - lowest + 1.0)
+
+
+def _longest(v: Array, dv: Array, real: Bool[Array, " m"]) -> Scalar:
+    """The largest `α <= 1` that keeps `v + α dv >= 0`."""
+    shrinking = real & (dv < 0)
+    ratio = jnp.where(shrinking, -v / jnp.where(shrinking, dv, 1.0), 1.0 / _STEP)
+    return jnp.min(ratio, initial=1.0 / _STEP)

@@ -1,0 +1,155 @@
+"""A quadratic program scaled, and reduced to the null space of its equalities; and the way back.
+
+All of it depends on the matrices alone where it is expensive, so that a batch that shares them pays once.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Scalar
+
+from ..programs import null_space, Quadratic
+from ._dense import DenseModel
+
+Limits = tuple[Float[Array, " n"], Float[Array, " n"]]
+
+
+class Scales(eqx.Module):
+    """`x = column · x̂`, rows multiplied by `ineq` and `eq`, the objective by `objective`."""
+
+    column: Float[Array, " n"]
+    ineq: Float[Array, " g"]
+    eq: Float[Array, " h"]
+    objective: Scalar
+
+
+class Reduced(eqx.Module):
+    """minimise `½ xᵀHx + cᵀx` subject to `C x <= d`, `E x = e`: the program that the iterations see."""
+
+    model: DenseModel
+    c: Float[Array, " k"]
+    d: Float[Array, " m"]
+    e: Float[Array, " e"]
+    exists: Bool[Array, " m"]
+    """Rows with a finite right-hand side."""
+    is_equality: Bool[Array, " m"]
+    """Lower bounds that coincide with upper bounds."""
+
+
+class Recovery(eqx.Module):
+    """What leads back from the reduced to the given program."""
+
+    data: Quadratic
+    """Scaled."""
+    scales: Scales
+    basis: Float[Array, "n k"] | None
+    inverse: Float[Array, "n h"] | None
+    particular: Float[Array, " n"]
+    row_size: Float[Array, " m"]
+    """Unscaled row = scaled row times this."""
+
+    def decision(self, y: Float[Array, " k"]) -> Float[Array, " n"]:
+        """The unscaled decision; its eliminated equalities are corrected once for rounding."""
+        x = self._full(y)
+        if self.inverse is not None:
+            x = x + self.inverse @ (self.data.b - self.data.A @ x)
+        return self.scales.column * x
+
+    def multipliers(
+        self, y: Float[Array, " k"], z: Float[Array, " m"], nu: Float[Array, " e"]
+    ) -> tuple[Float[Array, " g"], Float[Array, " h"]]:
+        """Unscaled multipliers of inequalities and equalities.
+
+        Eliminated equalities get theirs from stationarity, `Aᵀν = -(Qx + q + Cᵀz)`, by the pseudoinverse.
+        """
+        data, scales, g = self.data, self.scales, self.scales.ineq.size
+        if self.inverse is not None:
+            slope = data.Q @ self._full(y) + data.q + data.G.T @ z[:g]
+            if z.size > g:
+                lower, upper = jnp.split(z[g:], 2)
+                slope = slope + upper - lower
+            nu = -(self.inverse.T @ slope)
+        return scales.ineq * z[:g] / scales.objective, scales.eq * nu / scales.objective
+
+    def slope(self, r: Float[Array, " k"]) -> Float[Array, " n"]:
+        """An unscaled residual of stationarity."""
+        full = r if self.basis is None else self.basis @ r
+        return full / (self.scales.column * self.scales.objective)
+
+    def _full(self, y: Float[Array, " k"]) -> Float[Array, " n"]:
+        return y if self.basis is None else self.particular + self.basis @ y
+
+
+def presolve(
+    data: Quadratic, limits: Limits, *, rank: int | None, is_bounded: bool, rounds: int
+) -> tuple[Reduced, Recovery]:
+    """The reduced program and the way back.
+
+    Args:
+        data: matrices and vectors.
+        limits: lower and upper bounds.
+        rank: of `A` where it is known beforehand: then the equalities are eliminated. Else they stay.
+        is_bounded: whether there is any bound.
+        rounds: of equilibration.
+    """
+    scaled, scales = _equilibrate(data, rounds)
+    n = scaled.q.size
+    reduce = rank is not None and 0 < rank < n
+    basis, inverse = null_space(scaled.A, rank) if reduce else (None, None)
+    x = jnp.zeros_like(scaled.q) if inverse is None else inverse @ scaled.b
+    H, G, c, h = scaled.Q, scaled.G, scaled.q, scaled.h
+    E, e = scaled.A, scaled.b
+    if basis is not None:
+        H, G, c = basis.T @ (H @ basis), G @ basis, basis.T @ (c + scaled.Q @ x)
+        h = h - scaled.G @ x
+        E, e = jnp.zeros((0, basis.shape[1]), H.dtype), jnp.zeros((0,), H.dtype)
+    lower, upper = limits[0] / scales.column, limits[1] / scales.column
+    d, row_size = [h], [1.0 / scales.ineq]
+    is_equality = jnp.zeros(h.size, bool)
+    if is_bounded:
+        d += [x - lower, upper - x]
+        row_size += [scales.column, scales.column]
+        size = jnp.maximum(1.0, jnp.abs(jnp.where(jnp.isfinite(limits[0]), limits[0], 0.0)))
+        fixed = limits[1] - limits[0] <= 10 * jnp.finfo(c.dtype).eps * size
+        is_equality = jnp.concatenate([is_equality, fixed, jnp.zeros_like(fixed)])
+        d[2] = jnp.where(fixed, jnp.inf, d[2])
+    rows = jnp.concatenate(d)
+    exists = jnp.isfinite(rows)
+    model = DenseModel(H, G, E, basis if is_bounded else None, is_bounded)
+    reduced = Reduced(model, c, jnp.where(exists, rows, 0.0), e, exists, is_equality & exists)
+    return reduced, Recovery(scaled, scales, basis, inverse, x, jnp.concatenate(row_size))
+
+
+def _equilibrate(data: Quadratic, rounds: int) -> tuple[Quadratic, Scales]:
+    """Rows and columns of `[Q Aᵀ Gᵀ; A; G]` brought to largest entries of about one, and then the objective.
+
+    Source: Ruiz (2001), A scaling algorithm to equilibrate both rows and columns norms in matrices, RAL-TR-2001-034;
+    Stellato et al. (2020), OSQP, section 5.1, DOI 10.1007/s12532-020-00179-2.
+    """
+    Q, A, G = jnp.abs(data.Q), jnp.abs(data.A), jnp.abs(data.G)
+    largest = lambda M, axis: jnp.max(M, axis=axis, initial=0.0)
+    inverse_root = lambda v: jnp.where(v > 0, 1.0 / jnp.sqrt(jnp.where(v > 0, v, 1.0)), 1.0)
+    column, eq, ineq = jnp.ones_like(data.q), jnp.ones_like(data.b), jnp.ones(data.G.shape[0], data.q.dtype)
+    for _ in range(rounds):
+        S, B, C = Q * column * column[:, None], A * column * eq[:, None], G * column * ineq[:, None]
+        column_size = jnp.maximum(largest(S, 0), jnp.maximum(largest(B, 0), largest(C, 0)))
+        column, eq, ineq = (
+            column * inverse_root(column_size),
+            eq * inverse_root(largest(B, 1)),
+            ineq * inverse_root(largest(C, 1)),
+        )
+    column, eq, ineq = (jnp.clip(v, 1e-4, 1e4) for v in (column, eq, ineq))
+    S = data.Q * column * column[:, None]
+    mean = jnp.mean(largest(jnp.abs(S), 0)) if data.q.size else jnp.ones((), data.q.dtype)
+    objective = jnp.where(mean > 0, 1.0 / jnp.clip(jnp.where(mean > 0, mean, 1.0), 1e-4, 1e4), 1.0)
+    finite = jnp.isfinite(objective) & jnp.all(jnp.isfinite(column)) & jnp.all(jnp.isfinite(ineq))
+    safe = lambda v: jnp.where(finite & jnp.all(jnp.isfinite(eq)), v, jnp.ones_like(v))
+    column, eq, ineq, objective = safe(column), safe(eq), safe(ineq), safe(objective)
+    scaled = Quadratic(
+        objective * (data.Q * column * column[:, None]),
+        objective * column * data.q,
+        data.A * column * eq[:, None],
+        eq * data.b,
+        data.G * column * ineq[:, None],
+        ineq * data.h,
+    )
+    return scaled, Scales(column, ineq, eq, objective)

@@ -1,0 +1,266 @@
+"""The derivative of a solution: one linear system with the KKT matrix of the active set, for every solver.
+
+At a solution the conditions `∇L(x, λ, ν; p) = 0`, `c_i(x; p) = 0` for active rows and `h(x; p) = 0` hold. Along a
+change `dp` of the instance they go on to hold, so that the tangents of decision and multipliers solve
+
+    [ H   C_aᵀ  Eᵀ ] [ dx ]       [ ∂∇L ]
+    [ C_a  -D   0  ] [ dy ]  =  - [ ∂c_a ] dp
+    [ E    0    0  ] [ dν ]       [ ∂h  ]
+
+with `D = 0` for the exact derivative and `D = s / z` for a smoothed one. The matrix is symmetric: reverse mode solves
+with the same factors (Fiacco 1983, Introduction to Sensitivity and Stability Analysis, theorem 2.4.4).
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Scalar, ScalarLike
+
+from ..core import RobustLU
+from ..programs import bound_multipliers, FlatProgram
+from ._models import Model, model_at
+
+_REFINEMENTS = 3
+
+
+class Conditions(eqx.Module):
+    """The optimality conditions at a point: what `p` moves."""
+
+    slope: Float[Array, " n"]
+    """`∇f + Jgᵀλ + Jhᵀν`."""
+    rows: Float[Array, " m"]
+    """Inequalities, `lower - x` and `x - upper`; -1 in rows that do not exist."""
+    eq: Float[Array, " h"]
+
+
+def conditions(program: FlatProgram, x: Array, ineq: Array, eq: Array, p: Any) -> Conditions:
+    """The optimality conditions of `program` at a primal-dual point."""
+    (f, g, h), pull = jax.vjp(lambda x: program.functions(x, p), x)
+    (slope,) = pull((jnp.ones_like(f), ineq, eq))
+    if not program.is_bounded:
+        return Conditions(slope, g, h)
+    lower, upper = program.limits(p)
+    below = jnp.where(jnp.isfinite(lower), jnp.where(jnp.isfinite(lower), lower, 0.0) - x, -1.0)
+    above = jnp.where(jnp.isfinite(upper), x - jnp.where(jnp.isfinite(upper), upper, 0.0), -1.0)
+    return Conditions(slope, jnp.concatenate([g, below, above]), h)
+
+
+def row_multipliers(program: FlatProgram, x: Array, ineq: Array, slope: Array, p: Any) -> Float[Array, " m"]:
+    """Multipliers of inequalities, lower and upper bounds; those of bounds explain the slope."""
+    if not program.is_bounded:
+        return ineq
+    return jnp.concatenate([ineq, *bound_multipliers(x, slope, *program.limits(p))])
+
+
+class KKTMatrix(eqx.Module):
+    """The symmetric matrix of the linear system, applied and solved with."""
+
+    model: Model
+    active: Float[Array, " m"]
+    """1 for rows that count, 0 for others."""
+    softness: Float[Array, " m"]
+    """`D`; 1 in rows that do not count."""
+
+    def times(self, v: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        """The matrix times `(dx, dy, dν)`."""
+        dx, dy, deq = v
+        model = self.model
+        top = model.curvature(dx) + model.rows_transposed(self.active * dy) + model.equalities_transposed(deq)
+        return top, self.active * model.rows(dx) - self.softness * dy, model.equalities(dx)
+
+
+class _Factored(eqx.Module):
+    """A regularised factorisation of a KKT matrix, for iterated refinement."""
+
+    matrix: KKTMatrix
+    factors: Any
+    divisor: Float[Array, " m"]
+
+    def __call__(self, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        """The solution for `right`, refined against the unregularised matrix."""
+        zero = jax.tree.map(jnp.zeros_like, right)
+        v = zero
+        for _ in range(_REFINEMENTS):
+            rest = jax.tree.map(jnp.subtract, right, self.matrix.times(v))
+            v = jax.tree.map(jnp.add, v, self._once(rest))
+        good = self.factors.is_definite & jnp.all(jnp.asarray([jnp.all(jnp.isfinite(leaf)) for leaf in v]))
+        return jax.tree.map(lambda a, b: jnp.where(good, a, b), v, zero)
+
+    def _once(self, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        # dy = (a C dx - r_y) / (D + δ), so (H + Cᵀ diag(a / (D + δ)) C) dx + Eᵀdν = r_x + Cᵀ (a r_y / (D + δ)).
+        r_x, r_y, r_eq = right
+        model, active = self.matrix.model, self.matrix.active
+        dx, deq = self.factors.solve(r_x + model.rows_transposed(active * r_y / self.divisor), r_eq)
+        return dx, (active * model.rows(dx) - r_y) / self.divisor, deq
+
+
+def factorise(matrix: KKTMatrix) -> _Factored:
+    """Factors of the matrix with its diagonal blocks regularised."""
+    dtype = matrix.active.dtype
+    rho, delta = (1e-8, 1e-6) if dtype == jnp.float64 else (1e-5, 1e-3)
+    divisor = matrix.softness + delta * matrix.active
+    factors = matrix.model.factorise(matrix.active / divisor, jnp.asarray(rho, dtype), jnp.asarray(delta, dtype))
+    return _Factored(matrix, factors, divisor)
+
+
+class AbstractSensitivity(eqx.Module):
+    """How the conditions of optimality are linearised at a solution."""
+
+    @abstractmethod
+    def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
+        """`active` and `softness` of the rows with these values (`<= 0`) and multipliers (`>= 0`)."""
+
+    @abstractmethod
+    def solve(self, matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        """The tangents of decision, multipliers of rows and of equalities."""
+
+
+class ActiveSet(AbstractSensitivity):
+    """The exact derivative: rows with multipliers larger than their distance are equations.
+
+    Exact where every active row has a positive multiplier. Elsewhere it is that of one side, finite always; see
+    `derivative_health`.
+    """
+
+    def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
+        """Active, or not."""
+        active = jnp.where(multipliers >= -values, 1.0, 0.0).astype(values.dtype)
+        return active, 1.0 - active
+
+    def solve(self, matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        """By Cholesky factorisation of the condensed matrix, refined."""
+        return _solve(matrix, right)
+
+
+class Smoothed(AbstractSensitivity):
+    """A derivative that is smooth across changes of the active set, as if the barrier parameter had stopped at `mu`.
+
+    Choose it to learn through programs whose active set changes: it sees constraints that are about to become active.
+    A row with distance `s` and multiplier `z` is given those of the central path with the same `z - s`,
+    `√(((z - s) / 2)² + μ) ± (z - s) / 2`, and counts by their ratio. The bias is of the order of `√μ` near a change and
+    of `μ` elsewhere; the solution itself is not smoothed.
+
+    Args:
+        mu: the barrier parameter, in units of the objective. Small: 1e-3 has an error of several per cent.
+
+    Source: Chen & Harker (1993), A non-interior-point continuation method for linear complementarity problems, DOI
+    10.1137/0614081, for the smoothing.
+    """
+
+    mu: ScalarLike
+
+    def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
+        """All rows, by their ratio of distance and multiplier on the central path."""
+        half = 0.5 * (multipliers + values)
+        root = jnp.sqrt(half**2 + jnp.asarray(self.mu, values.dtype))
+        # The smaller of the two without cancellation: root - |half| = μ / (root + |half|).
+        small, large = jnp.asarray(self.mu, values.dtype) / (root + jnp.abs(half)), root + jnp.abs(half)
+        slack, dual = jnp.where(half > 0, small, large), jnp.where(half > 0, large, small)
+        return jnp.ones_like(values), slack / dual
+
+    def solve(self, matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        """By Cholesky factorisation of the condensed matrix, refined."""
+        return _solve(matrix, right)
+
+
+class LeastNorm(AbstractSensitivity):
+    """The least-norm least-squares derivative: for solutions whose active constraints depend on each other.
+
+    Where the exact system is regular it is the exact derivative, at several times the cost; where it is singular,
+    `ActiveSet` gives one of many solutions and this one the shortest.
+    """
+
+    def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
+        """Active, or not."""
+        return ActiveSet().rows(values, multipliers)
+
+    def solve(self, matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        """By damped normal equations of the whole matrix, refined."""
+        times, flat, cut = _as_vectors(matrix, right)
+        dense = jax.vmap(times)(jnp.eye(flat.size, dtype=flat.dtype))
+        least = lambda _, b: RobustLU().least_squares(jax.lax.stop_gradient(dense), b)
+        return cut(jax.lax.custom_linear_solve(lambda v: dense @ v, flat, least, symmetric=True))
+
+
+def _solve(matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    factored = factorise(jax.lax.stop_gradient(matrix))
+    times, flat, cut = _as_vectors(matrix, right)
+    # The derivative of this solve is implicit too: it differentiates the matrix, not the factorisation.
+    return cut(jax.lax.custom_linear_solve(times, flat, lambda _, b: jnp.concatenate(factored(cut(b))), symmetric=True))
+
+
+def _as_vectors(matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Callable, Array, Callable]:
+    """The matrix as a function of one vector, the right-hand side as one, and the way back to three parts."""
+    ends = [right[0].size, right[0].size + right[1].size]
+    cut = lambda v: tuple(jnp.split(v, ends))
+    return lambda v: jnp.concatenate(matrix.times(cut(v))), jnp.concatenate(right), cut
+
+
+def linear_system(
+    program: FlatProgram, sensitivity: AbstractSensitivity, root: Float[Array, " r"], p: Any, ok: Bool[Array, ""]
+) -> tuple[KKTMatrix, Float[Array, " m"], Float[Array, " m"]]:
+    """The KKT matrix at `[x, λ, ν]`, and the rows' values and multipliers; the identity for an instance that failed."""
+    x, ineq, eq = jnp.split(root, [program.size, program.size + program.n_ineq])
+    at = conditions(program, x, ineq, eq, p)
+    multipliers = row_multipliers(program, x, ineq, at.slope, p)
+    active, softness = jax.lax.stop_gradient(sensitivity.rows(at.rows, multipliers))
+    model = model_at(program, x, ineq, eq, p)
+    safe = jax.tree.map(lambda v: jnp.where(ok, v, jnp.zeros_like(v)), model)
+    unit = lambda v: jnp.where(ok, v, jnp.eye(*v.shape, dtype=v.dtype))
+    safe = eqx.tree_at(lambda m: m.H if hasattr(m, "H") else m.dense.H, safe, replace_fn=unit)
+    none = jnp.zeros_like(active)
+    return KKTMatrix(safe, jnp.where(ok, active, none), jnp.where(ok, softness, none + 1.0)), at.rows, multipliers
+
+
+def tangent(
+    program: FlatProgram,
+    sensitivity: AbstractSensitivity,
+    root: Float[Array, " r"],
+    p: Any,
+    moved: Conditions,
+    ok: Bool[Array, ""],
+) -> Float[Array, " r"]:
+    """The tangent of `[x, λ, ν]` where the conditions move by `moved`; zero for an instance that failed."""
+    matrix, *_ = linear_system(program, sensitivity, root, p, ok)
+    zero = lambda v: jnp.where(ok, v, jnp.zeros_like(v))
+    right = (-zero(moved.slope), -matrix.active * zero(moved.rows), -zero(moved.eq))
+    dx, dy, deq = sensitivity.solve(matrix, right)
+    return zero(jnp.concatenate([dx, dy[: program.n_ineq], deq]))
+
+
+class Health(eqx.Module):
+    """How far the derivative of a solution can be trusted; one value for each instance."""
+
+    margin: Scalar
+    """Strict complementarity: the smallest `|multiplier - distance|` over all inequalities and bounds. Near zero the
+    active set is about to change and derivatives of the two sides differ."""
+    pivot: Scalar
+    """The smallest pivot of the condensed, regularised KKT matrix; zero if it is not positive definite."""
+    residual: Scalar
+    """Relative residual of the linear system of the derivative, for a solution of ones."""
+
+
+def health_at(
+    program: FlatProgram, sensitivity: AbstractSensitivity, root: Float[Array, " r"], p: Any, ok: Bool[Array, ""]
+) -> Health:
+    """The health of the derivative at `[x, λ, ν]`."""
+    matrix, values, multipliers = linear_system(program, sensitivity, root, p, ok)
+    gaps = jnp.abs(multipliers + values)
+    if program.is_bounded:
+        lower, upper = program.limits(p)
+        # A fixed entry is always active, whatever the multiplier; a bound that does not exist never is.
+        moot = [jnp.zeros(program.n_ineq, bool), ~jnp.isfinite(lower), ~jnp.isfinite(upper)]
+        fixed = jnp.tile(lower == upper, 2)
+        gaps = jnp.where(jnp.concatenate(moot).at[program.n_ineq :].max(fixed), jnp.inf, gaps)
+    margin = jnp.min(gaps, initial=jnp.inf)
+    factored = factorise(matrix)
+    # A right-hand side that has a solution even where the matrix is singular.
+    right = matrix.times((jnp.ones(program.size, root.dtype), matrix.active, jnp.ones(program.n_eq, root.dtype)))
+    rest = jax.tree.map(jnp.subtract, right, matrix.times(sensitivity.solve(matrix, right)))
+    size = lambda tree: jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in tree))
+    residual = jnp.where(ok, size(rest) / size(right), jnp.inf)
+    return Health(jnp.where(ok, margin, 0.0), jnp.where(ok, factored.factors.pivot, 0.0), residual)
