@@ -29,4 +29,4 @@ from ._program import (
     Program as Program,
 )
 from ._quadratic import null_space as null_space, Quadratic as Quadratic, QuadraticProgram as QuadraticProgram
-from ._structure import Structure as Structure
+from ._stages import by_leaf as by_leaf, by_stage as by_stage, Stages as Stages

@@ -13,7 +13,7 @@ from ..core import invalid, ravel, tree_size
 from ._duals import Duals
 from ._program import AbstractProgram, bounds, constraints
 from ._quadratic import Quadratic, QuadraticProgram
-from ._structure import Structure
+from ._stages import Stages
 
 Vector = Float[Array, " n"]
 
@@ -28,7 +28,7 @@ class FlatProgram(eqx.Module):
     size: int = eqx.field(static=True)
     n_ineq: int = eqx.field(static=True)
     n_eq: int = eqx.field(static=True)
-    structure: Structure | None = None
+    structure: Stages | None = None
     quadratic: Callable[[Any], Quadratic] | None = None
     """`p -> Quadratic` where the program is given by its matrices."""
     rank: int | None = eqx.field(static=True, default=None)

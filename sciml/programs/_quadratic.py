@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Scalar
 
 from ..core import invalid
 from ._program import AbstractProgram
-from ._structure import Structure
+from ._stages import Stages
 
 
 class Quadratic(eqx.Module):
@@ -81,7 +81,7 @@ class QuadraticProgram(AbstractProgram):
         _check({name: getattr(getattr(self, name), "shape", None) for name in "QqAbGh"}, None)
 
     @property
-    def structure(self) -> Callable[[Any, Any, Any], Structure] | None:
+    def structure(self) -> Callable[[Any, Any, Any], Stages] | None:
         """None: matrices are dense."""
         return None
 

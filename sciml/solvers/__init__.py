@@ -5,6 +5,8 @@ from ._adjoint import KKTAdjoint as KKTAdjoint
 from ._health import derivative_health as derivative_health
 from ._interior_point import InteriorPoint as InteriorPoint
 from ._interior_point_qp import InteriorPointQP as InteriorPointQP
+from ._race import Guess as Guess, Race as Race
+from ._retry import Retry as Retry
 from ._sensitivity import (
     AbstractSensitivity as AbstractSensitivity,
     ActiveSet as ActiveSet,
@@ -13,4 +15,4 @@ from ._sensitivity import (
     Smoothed as Smoothed,
 )
 from ._solve import solve as solve
-from ._solve_batch import Retry as Retry, solve_batch as solve_batch
+from ._solve_batch import solve_batch as solve_batch

@@ -22,6 +22,8 @@ class DenseModel(eqx.Module):
     """`B`; None for the identity."""
     is_bounded: bool = eqx.field(static=True)
 
+    eliminates = False  # a regularised solve violates the equalities by δ times their multipliers
+
     def curvature(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         """`H x`."""
         return self.H @ x
@@ -50,6 +52,32 @@ class DenseModel(eqx.Module):
     def equalities_transposed(self, y: Float[Array, " h"]) -> Float[Array, " n"]:
         """`Eᵀ y`."""
         return self.E.T @ y
+
+    def eq_size(self) -> Scalar:
+        """The largest squared norm of a row of `E`."""
+        return jnp.max(jnp.sum(self.E**2, axis=1), initial=0.0)
+
+    def size(self) -> Scalar:
+        """The largest entry of the Hessian in absolute value."""
+        return jnp.max(jnp.abs(self.H), initial=0.0)
+
+    def largest_diagonal(self, weights: Float[Array, " m"]) -> Scalar:
+        """The largest diagonal entry of `H + Cᵀ diag(weights) C` in absolute value."""
+        diagonal = jnp.diagonal(self.H) + self.rows_transposed_squares(weights)
+        return jnp.max(jnp.abs(diagonal), initial=0.0)
+
+    def rows_transposed_squares(self, weights: Float[Array, " m"]) -> Float[Array, " n"]:
+        """The diagonal of `Cᵀ diag(weights) C`."""
+        g = self.G.shape[0]
+        total = (self.G**2).T @ weights[:g]
+        if not self.is_bounded:
+            return total
+        lower, upper = jnp.split(weights[g:], 2)
+        return total + (lower + upper if self.basis is None else (self.basis**2).T @ (lower + upper))
+
+    def is_finite(self) -> Bool[Array, ""]:
+        """Whether every entry is finite."""
+        return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(part)) for part in (self.H, self.G, self.E)]))
 
     def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> "DenseFactors":
         """Factors of the model with `½ xᵀCᵀ diag(weights) C x` and `½ ρ |x|²` added.

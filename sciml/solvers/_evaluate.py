@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Scalar, ScalarLike
 
-from ..programs import FlatProgram
+from ..core import tree_where
+from ..programs import FlatProgram, Stages
+from ._models import dense_or_stages, ScaledModel
 
 Vector = Float[Array, " n"]
 
@@ -27,9 +29,9 @@ class Evaluation(eqx.Module):
     g: Float[Array, " g"]
     h: Float[Array, " h"]
     gradient: Vector
-    jacobian_g: Float[Array, "g n"]
-    jacobian_h: Float[Array, "h n"]
-    hessian: Float[Array, "n n"]
+    model: ScaledModel
+    """Hessian of the Lagrangian and Jacobians; while restoring, the Hessian is that part of the Hessian of
+    `½‖h‖² + ½‖g₊‖²` that Gauss-Newton leaves out."""
 
     slope: Vector
     """`∇f + Jgᵀλ + Jhᵀν`, without the bounds' multipliers."""
@@ -56,48 +58,32 @@ def evaluate(
 ) -> Evaluation:
     """Everything that one iteration needs at `x`.
 
-    One linearisation of `x -> (f, g, h, ∇L)`, pushed forward over the unit vectors, gives the Jacobians and the
-    Hessian of the Lagrangian together: `n` forward passes over one reverse pass. While restoring, the multipliers are
-    the violated values themselves and the objective has none, so that the Hessian is the part of that of
-    `½‖h‖² + ½‖g₊‖²` that Gauss-Newton leaves out.
+    One linearisation of `x -> (g, h, ∇L)`, pushed forward over the unit vectors, gives the Jacobians and the Hessian of
+    the Lagrangian together: forward passes over one reverse pass. While restoring, the multipliers are the violated
+    values themselves and the objective has none.
     """
 
-    def both(x: Array) -> tuple[tuple[Array, Array], Array | None]:
-        out, pull = jax.vjp(lambda x: jnp.concatenate(_rows(values(program, x, scaling, p))), x)
-        excess = jax.lax.stop_gradient(_violated(program, out))
-        weights = jnp.concatenate([jnp.ones_like(out[:1]), *multipliers])
-        (slope,) = pull(jnp.where(restoring, excess, weights))
-        # The objective's row is dense: groups of entries cannot give its gradient, a reverse pass can.
-        gradient = None if program.structure is None else pull(jnp.zeros_like(out).at[0].set(1.0))[0]
-        return (out, slope), gradient
+    def both(x: Array) -> tuple[tuple[Array, Array, Array], Any]:
+        (f, g, h), pull = jax.vjp(lambda x: program.functions(x, p), x)
+        excess = jax.lax.stop_gradient((scaling.ineq * jnp.maximum(scaling.ineq * g, 0.0), scaling.eq**2 * h))
+        weights = (scaling.ineq * multipliers[0], scaling.eq * multipliers[1])
+        factor = jnp.where(restoring, 0.0, scaling.objective)
+        (slope,) = pull((factor, *tree_where(restoring, excess, weights)))
+        (gradient,) = pull((scaling.objective, jnp.zeros_like(g), jnp.zeros_like(h)))
+        return (g, h, slope), (f, gradient)
 
-    (out, slope), push, gradient = jax.linearize(both, x, has_aux=True)
-    rows, hessian = columns(program, push, x)
-    if gradient is not None:
-        rows = rows.at[:, 0].set(gradient)
-    f, g, h = out[0], out[1 : 1 + program.n_ineq], out[1 + program.n_ineq :]
-    violated = _violated(program, out)
-    finite = jnp.concatenate([out, slope, rows.ravel(), hessian.ravel()])
+    (g, h, slope), push, (f, gradient) = jax.linearize(both, x, has_aux=True)
+    model = ScaledModel(dense_or_stages(program, push, x, True), scaling.ineq, scaling.eq)
+    f, g, h = scaling.objective * f, scaling.ineq * g, scaling.eq * h
+    violated = jnp.maximum(g, 0.0)
+    on_rows = jnp.concatenate([violated, jnp.zeros(2 * x.size, x.dtype)])
+    finite = jnp.all(jnp.isfinite(jnp.concatenate([f[None], g, h, gradient, slope])))
     return Evaluation(
-        f, g, h, rows[:, 0], rows[:, 1 : 1 + program.n_ineq].T, rows[:, 1 + program.n_ineq :].T,
-        0.5 * (hessian + hessian.T), slope,
-        violation=jnp.max(jnp.abs(violated)),
-        violation_gradient=rows @ violated,
-        is_finite=jnp.all(jnp.isfinite(finite)),
+        f, g, h, gradient, model, slope,
+        violation=jnp.max(jnp.concatenate([violated, jnp.abs(h)]), initial=0.0),
+        violation_gradient=model.rows_transposed(on_rows) + model.equalities_transposed(h),
+        is_finite=finite & model.is_finite(),
     )  # fmt: skip
-
-
-def columns(program: FlatProgram, push: Any, x: Vector) -> tuple[Array, Array]:
-    """Derivatives of all rows and of `∇L` by each entry of `x`, through as few directions as the structure allows."""
-    structure = program.structure
-    if structure is None:
-        return jax.vmap(push)(jnp.eye(x.size, dtype=x.dtype))
-    groups = jnp.asarray(structure.groups)
-    seeds = (jnp.arange(structure.n_groups)[:, None] == groups).astype(x.dtype)
-    rows, hessian = jax.vmap(push)(seeds)
-    objective = jnp.zeros((1, x.size), bool)
-    pattern = jnp.concatenate([objective, jnp.asarray(structure.ineq), jnp.asarray(structure.eq)]).T
-    return jnp.where(pattern, rows[groups], 0.0), jnp.where(jnp.asarray(structure.hessian), hessian[groups], 0.0)
 
 
 def scaling_at(
@@ -112,20 +98,28 @@ def scaling_at(
         out = jnp.concatenate(_rows(program.functions(x, p)))
         return out, out
 
-    n_rows = 1 + program.n_ineq + program.n_eq
-    differentiate = jax.jacrev if n_rows < program.size else jax.jacfwd
-    rows, out = differentiate(stacked, has_aux=True)(x)
-    largest = jnp.max(jnp.abs(rows), axis=1, initial=0.0)
+    if program.structure is None:
+        n_rows = 1 + program.n_ineq + program.n_eq
+        differentiate = jax.jacrev if n_rows < program.size else jax.jacfwd
+        rows, out = differentiate(stacked, has_aux=True)(x)
+        largest = jnp.max(jnp.abs(rows), axis=1, initial=0.0)
+    else:
+        # Each entry of a row is in one group's derivative: the largest over the groups is the largest of the row.
+        largest, out = _largest_by_groups(program, program.structure, x, p)
     factor = jnp.clip(scale_to / jnp.maximum(largest, jnp.finfo(x.dtype).tiny), 1e-8, 1.0)
     factor = jnp.where(jnp.isfinite(factor), factor, 1.0)
     cut = lambda v: (v[0], v[1 : 1 + program.n_ineq], v[1 + program.n_ineq :])
     return Scaling(*cut(factor)), cut(factor * out), jnp.all(jnp.isfinite(largest) & jnp.isfinite(out))
 
 
-def _violated(program: FlatProgram, out: Array) -> Array:
-    """`[0; g₊; h]`."""
-    row = jnp.arange(out.size)
-    return jnp.where(row == 0, 0.0, jnp.where(row <= program.n_ineq, jnp.maximum(out, 0.0), out))
+def _largest_by_groups(program: FlatProgram, stages: Stages, x: Vector, p: Any) -> tuple[Array, Array]:
+    """The largest derivative of every row in absolute value, and the rows."""
+    (f, g, h), push = jax.linearize(lambda x: program.functions(x, p), x)
+    seeds = (jnp.arange(2 * stages.width)[:, None] == jnp.asarray(stages.groups)).astype(x.dtype)
+    _, by_g, by_h = jax.vmap(push)(seeds)
+    gradient = jax.grad(lambda x: program.functions(x, p)[0])(x)
+    largest = lambda v: jnp.max(jnp.abs(v), axis=0, initial=0.0)
+    return jnp.concatenate([largest(gradient)[None], largest(by_g), largest(by_h)]), jnp.concatenate(_rows((f, g, h)))
 
 
 def _rows(parts: tuple[Scalar, Array, Array]) -> list[Array]:

@@ -147,7 +147,9 @@ class InteriorPointQP(AbstractSolver):
         qp, recovery = constants.reduced, constants.recovery
         tol, stall_tol = self._tolerances(qp.c.dtype)
         real = qp.exists & ~qp.is_equality
-        mu = jnp.sum(jnp.where(real, state.slack * state.dual, 0.0)) / jnp.maximum(jnp.sum(real.astype(qp.c.dtype)), 1.0)
+        mu = jnp.sum(jnp.where(real, state.slack * state.dual, 0.0)) / jnp.maximum(
+            jnp.sum(real.astype(qp.c.dtype)), 1.0
+        )
         attempt, active = _guess(qp, state, mu)
         barrier = jnp.where(real & ~attempt, 1.0, 0.0).astype(qp.c.dtype)  # rows with complementarity in this pass
         # While attempting, rows outside the guess have no multiplier and rows inside no slack.

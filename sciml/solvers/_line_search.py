@@ -122,12 +122,13 @@ def _penalty_and_slope(state: State, at: Evaluation, factors: Factors, direction
     system, dx = factors.system, direction.x
     barrier_slope = system.gradient @ dx - jnp.sum(system.centred * direction.rows)
     # dᵀHd with the rows' share measured along dt instead of A dx, as the merit function is in (x, s).
-    curvature = dx @ (system.matrix @ dx)
-    curvature = curvature + jnp.sum(system.sigma * (direction.rows**2 - system.along(dx) ** 2))
+    along = system.model.rows(dx)
+    curvature = dx @ system.times(dx, factors.used)
+    curvature = curvature + jnp.sum(system.sigma * (direction.rows**2 - along**2))
     offset = at.g + state.slack
     before = jnp.sum(jnp.abs(at.h)) + jnp.sum(jnp.abs(offset))
-    after = jnp.sum(jnp.abs(at.h + at.jacobian_h @ dx))
-    after = after + jnp.sum(jnp.abs(offset + at.jacobian_g @ dx + direction.slack))
+    after = jnp.sum(jnp.abs(at.h + at.model.equalities(dx)))
+    after = after + jnp.sum(jnp.abs(offset + along[: offset.size] + direction.slack))
     decrease = before - after
     tiny = jnp.finfo(state.x.dtype).tiny ** 0.5
     wanted = (barrier_slope + 0.5 * jnp.maximum(curvature, 0.0)) / jnp.maximum(0.9 * decrease, tiny)

@@ -1,5 +1,6 @@
 """The quadratic model of a program at a primal-dual point, with the linear algebra that fits the program."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -9,7 +10,8 @@ from jaxtyping import Array, Float, Scalar
 
 from ..programs import FlatProgram, null_space
 from ._dense import DenseFactors, DenseModel
-from ._evaluate import columns
+from ._riccati import Sequential
+from ._stage_model import stage_model, StageFactors, StageModel
 
 
 class NullSpaceModel(eqx.Module):
@@ -77,7 +79,102 @@ class NullSpaceFactors(eqx.Module):
         return dx, model.inverse.T @ (right - matrix(dx))
 
 
-Model = DenseModel | NullSpaceModel
+class ScaledModel(eqx.Module):
+    """A model with its rows and equalities multiplied by factors.
+
+    The factors stay beside the matrices: constraints that are linear have the same Jacobian in every instance of a
+    batch, and multiplied by an instance's own factors they would not.
+    """
+
+    model: DenseModel | StageModel
+    ineq: Float[Array, " g"]
+    eq: Float[Array, " h"]
+
+    @property
+    def eliminates(self) -> bool:
+        """Whether a solve satisfies the equalities exactly."""
+        return self.model.eliminates
+
+    def curvature(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
+        """`H x`."""
+        return self.model.curvature(x)
+
+    def rows(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
+        """`C x`."""
+        return self._times(self.model.rows(x))
+
+    def rows_transposed(self, y: Float[Array, " m"]) -> Float[Array, " n"]:
+        """`Cᵀ y`."""
+        return self.model.rows_transposed(self._times(y))
+
+    def equalities(self, x: Float[Array, " n"]) -> Float[Array, " h"]:
+        """`E x`."""
+        return self.eq * self.model.equalities(x)
+
+    def equalities_transposed(self, y: Float[Array, " h"]) -> Float[Array, " n"]:
+        """`Eᵀ y`."""
+        return self.model.equalities_transposed(self.eq * y)
+
+    def eq_size(self) -> Scalar:
+        """About the largest squared norm of a row of `E`."""
+        return self.model.eq_size()
+
+    def size(self) -> Scalar:
+        """The largest entry of the Hessian in absolute value."""
+        return self.model.size()
+
+    def largest_diagonal(self, weights: Float[Array, " m"]) -> Scalar:
+        """The largest diagonal entry of `H + Cᵀ diag(weights) C` in absolute value."""
+        return self.model.largest_diagonal(self._times(self._times(weights)))
+
+    def is_finite(self) -> Array:
+        """Whether every entry is finite."""
+        return self.model.is_finite()
+
+    def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> "ScaledFactors":
+        """Factors, with weights for the scaled rows."""
+        return ScaledFactors(self.model.factorise(self._times(self._times(weights)), rho, delta), self.eq)
+
+    def _times(self, y: Float[Array, " m"]) -> Float[Array, " m"]:
+        g = self.ineq.size
+        return jnp.concatenate([self.ineq * y[:g], y[g:]]) if g else y
+
+
+class ScaledFactors(eqx.Module):
+    """A factored model with scaled equalities."""
+
+    factors: DenseFactors | StageFactors
+    eq: Float[Array, " h"]
+
+    @property
+    def is_definite(self) -> Array:
+        """Whether the matrix is positive definite where it must be."""
+        return self.factors.is_definite
+
+    def solve(self, right: Float[Array, " n"], level: Float[Array, " h"]) -> tuple[Array, Array]:
+        """`dx` and `dν` for the scaled equalities."""
+        dx, dnu = self.factors.solve(right, level / self.eq)
+        return dx, dnu / self.eq
+
+
+Model = DenseModel | NullSpaceModel | StageModel
+
+
+def dense_or_stages(program: FlatProgram, push: Callable, x: Array, is_bounded: bool) -> DenseModel | StageModel:
+    """The model from directional derivatives, through as few directions as the structure allows.
+
+    Args:
+        program: the program.
+        push: `dx -> (dg, dh, d∇L)`.
+        x: a decision, of which only size and dtype matter.
+        is_bounded: whether the rows include those of the bounds.
+    """
+    if program.structure is None:
+        by_g, by_h, hessian = jax.vmap(push)(jnp.eye(x.size, dtype=x.dtype))
+        return DenseModel(0.5 * (hessian + hessian.T), by_g.T, by_h.T, None, is_bounded)
+    stages = program.structure
+    seeds = (jnp.arange(2 * stages.width)[:, None] == jnp.asarray(stages.groups)).astype(x.dtype)
+    return stage_model(stages, Sequential(), jax.vmap(push)(seeds), is_bounded)
 
 
 def model_at(program: FlatProgram, x: Array, ineq: Array, eq: Array, p: Any) -> Model:
@@ -95,12 +192,9 @@ def model_at(program: FlatProgram, x: Array, ineq: Array, eq: Array, p: Any) -> 
             return NullSpaceModel(dense, *null_space(data.A, program.rank))
         return dense
 
-    def both(x: Array) -> tuple[tuple[Array, Array], None]:
+    def both(x: Array) -> tuple[Array, Array, Array]:
         (f, g, h), pull = jax.vjp(lambda x: program.functions(x, p), x)
         (slope,) = pull((jnp.ones_like(f), ineq, eq))
-        return (jnp.concatenate([f[None], g, h]), slope), None
+        return g, h, slope
 
-    _, push, _ = jax.linearize(both, x, has_aux=True)
-    rows, hessian = columns(program, push, x)
-    g = 1 + program.n_ineq
-    return DenseModel(0.5 * (hessian + hessian.T), rows[:, 1:g].T, rows[:, g:].T, None, program.is_bounded)
+    return dense_or_stages(program, jax.linearize(both, x)[1], x, program.is_bounded)

@@ -210,8 +210,6 @@ def linear_system(
     active, softness = jax.lax.stop_gradient(sensitivity.rows(at.rows, multipliers))
     model = model_at(program, x, ineq, eq, p)
     safe = jax.tree.map(lambda v: jnp.where(ok, v, jnp.zeros_like(v)), model)
-    unit = lambda v: jnp.where(ok, v, jnp.eye(*v.shape, dtype=v.dtype))
-    safe = eqx.tree_at(lambda m: m.H if hasattr(m, "H") else m.dense.H, safe, replace_fn=unit)
     none = jnp.zeros_like(active)
     return KKTMatrix(safe, jnp.where(ok, active, none), jnp.where(ok, softness, none + 1.0)), at.rows, multipliers
 

@@ -25,6 +25,7 @@ from ..core import (
 from ..programs import AbstractProgram, bound_multipliers, bounds, flat_residual, FlatProgram, flatten, unflatten_duals
 from ._abstract import AbstractSolver, SolveStats
 from ._adjoint import KKTAdjoint
+from ._outcome import outcome
 
 
 def solve(
@@ -124,12 +125,6 @@ def _solve(
     return Solution(layout.decision(x), result, stats, unflatten_duals(layout, ineq, eq, below, above), state)
 
 
-class _Counters(eqx.Module):
-    steps: Array
-    barrier: Array
-    restorations: Array
-
-
 def _iterate(inputs: Any) -> Any:
     """The primal computation: the loop, and its outcome."""
     flat, solver, x0, p, warm, max_steps, while_loop = inputs
@@ -137,14 +132,7 @@ def _iterate(inputs: Any) -> Any:
     state = solver.init(flat, constants, x0, p, warm)
     step = lambda s: solver.step(flat, constants, s, p)
     state, steps = iterate(step, solver.done, state, max_steps=max_steps, while_loop=while_loop)
-    point, result, (barrier, restorations) = solver.finish(flat, constants, state, p)
-    out_of_steps = is_successful(result) & ~solver.done(state)
-    limit = RESULTS.max_steps_reached
-    result = RESULTS.where(out_of_steps, limit, result)  # pyright: ignore[reportArgumentType]
-    root = jnp.concatenate([point.x, point.ineq, point.eq])
-    # NaN is never a report.
-    root = jnp.where(jnp.all(jnp.isfinite(root)), root, jnp.concatenate([x0, jnp.zeros_like(root[x0.size :])]))
-    return root, (result, state, _Counters(steps, barrier, restorations))
+    return outcome(flat, solver, constants, x0, state, steps, p)
 
 
 def _kkt_root(root: Any, residual: Any, inputs: Any) -> Any:

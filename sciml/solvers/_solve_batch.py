@@ -6,59 +6,70 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import PRNGKeyArray
+import optimistix as optx
+from jax.sharding import Mesh
 
-from ..core import as_arrays, as_floats, batch_size, invalid, is_successful, progress_bar, slice_batch, Solution
-from ..programs import Program
+from ..core import (
+    as_arrays,
+    as_floats,
+    batch_size,
+    invalid,
+    is_successful,
+    progress_bar,
+    slice_batch,
+    Solution,
+    stop_gradient,
+)
+from ..programs import AbstractProgram
 from ._abstract import AbstractSolver
+from ._adjoint import KKTAdjoint
+from ._retry import merge, Retry
+from ._slots import Job, Known, on_devices, through_slots
 from ._solve import solve
 
-
-class Retry(eqx.Module):
-    """How to try failed instances again, from other starts.
-
-    Args:
-        start: `(z0, p, key) -> z0`, another start for one instance.
-        key: randomness of the starts; attempt and instance are folded in.
-        attempts: how often at most.
-    """
-
-    start: Callable[[Any, Any, PRNGKeyArray], Any]
-    key: PRNGKeyArray
-    attempts: int = 3
+_SLOTS = 128  # in work at once by default: enough to hide what a pass costs by itself, few enough to wait for
+_WIDE, _NARROWER = 512, 8  # from so many slots on, the last instances are finished in fewer: one more compilation
+_WORTHWHILE = 8  # slots by default for batches of at least so many times their number
 
 
 def solve_batch(
-    program: Program,
+    program: AbstractProgram,
     solver: AbstractSolver,
     z0s: Any,
     ps: Any,
     *,
     in_axes: Any = 0,
     chunk: int | None = None,
+    slots: int | None = None,
+    mesh: Mesh | None = None,
     retry: Retry | None = None,
     warm: Any = None,
     max_steps: int = 256,
     progress: bool = True,
 ) -> Solution:
-    """Solutions of `program` for a whole batch of instances, in chunks of one compiled shape.
+    """Solutions of `program` for a whole batch of instances, by one compiled program of one shape.
 
-    The same answers as `jax.vmap` of `solve`; use it from the host (not inside `jit` or `vmap`) when the batch is too
-    large for one call, when failures should be tried again, or to see progress. It never raises for a failed instance:
-    look at `result`.
+    The same answers as `jax.vmap` of `solve`, up to rounding; use it from the host (not inside `jit` or `vmap`) when
+    the batch is too large for one call, when some instances take many times the iterations of the others, when
+    failures should be tried again, or to see progress. It never raises for a failed instance: look at `result`.
 
     Args:
         program: objective, constraints and bounds.
-        solver: how, for instance `InteriorPoint()`.
+        solver: how, for instance `InteriorPoint()`; `Race(InteriorPoint())` runs the better of a cold and a warm start.
         z0s: starts, leading axis `batch` on every leaf.
-        ps: instances; leaves with `in_axes` 0 have the leading axis `batch`, those with None are shared and not copied.
+        ps: instances; leaves with `in_axes` 0 have the leading axis `batch`, those with None are shared and not copied,
+            and what the solver prepares from them alone is computed once.
         in_axes: 0 or None for all of `ps`, or a prefix of it.
-        chunk: instances solved at once; default all. The last chunk is padded, so there is one compilation.
+        chunk: instances handed to the device at once, a limit to memory; default all. The last chunk is padded, so
+            there is one compilation.
+        slots: instances in work at once. A finished one makes room for a waiting one, so that the slow do not hold up
+            the rest. Default: 128 on a CPU for chunks of at least eight times as many, else plain `vmap`. On an
+            accelerator a pass costs the same for one slot as for thousands, so that few slots lose.
+        mesh: devices, one axis: the batch is divided among them, each with `slots` of its own, and each loops alone.
         retry: try failed instances again from other starts; None for no second attempt.
-        warm: `state` of an earlier batched solution, leading axis `batch`.
+        warm: `state` of an earlier batched solution, leading axis `batch`; with `Race` also a batched `Guess`.
         max_steps: most iterations for an instance.
         progress: show a bar if there is more than one chunk.
 
@@ -66,21 +77,30 @@ def solve_batch(
         `Solution` with the leading axis `batch` on every leaf.
 
     Raises:
-        ValueError: if the leading axes of `z0s` and `ps` differ, `in_axes` does not fit, or `chunk` is not positive.
+        ValueError: if the leading axes of `z0s`, `ps` and `warm` differ, `in_axes` does not fit, `chunk` or `slots` is
+        not positive, or `mesh` has more than one axis.
 
     Gradient: as `solve`, outside `jit` and `vmap`.
     """
     z0s, ps = as_floats(z0s, "z0s"), as_arrays(ps)
     n = batch_size(z0s, "z0s")
     mapped, shared = _split(in_axes, ps)
-    for path, leaf in jtu.tree_leaves_with_path(mapped):
-        if leaf.shape[:1] != (n,):
-            got, expected = f"shape {leaf.shape}", f"a leading axis of {n} instances, as `z0s` has"
-            raise invalid(f"ps{jtu.keystr(path)}", got, expected, "stack the instances, or give `in_axes=None` for it")
-    if chunk is not None and chunk < 1:
-        raise invalid("chunk", chunk, "a positive number of instances", "leave it None to solve all at once")
+    _check_axes("ps", mapped, n)
+    _check_axes("warm", warm, n)
+    devices = _check_counts(chunk, slots, mesh)
     width = n if chunk is None else min(chunk, n)
-    run = lambda z0s, mapped, warm: _vmapped(program, solver, z0s, mapped, shared, warm, max_steps)
+    width += -width % devices
+    many = _default_slots(width // devices, mesh is not None) if slots is None else min(slots, width // devices)
+
+    def run(z0s: Any, mapped: Any, warm: Any, count: int) -> Solution:
+        job = lambda warm: Job(program, solver, shared, z0s, mapped, warm, max_steps)
+        if many is None:
+            return _vmapped(job(warm), KKTAdjoint())
+        found = _found(
+            stop_gradient(job(warm)), jnp.asarray(count), many, many // _NARROWER if many >= _WIDE else 0, mesh
+        )
+        return _vmapped(job(found), Known())
+
     solution = _in_chunks(run, (z0s, mapped, warm), n, width, progress)
     for attempt in range(0 if retry is None else retry.attempts):
         assert retry is not None
@@ -88,38 +108,33 @@ def solve_batch(
         if failed.size == 0:
             break
         some_z, some_p = _take((z0s, mapped), failed)
-        starts = _restart(retry.start, some_z, some_p, shared, retry.key, attempt, failed)
+        starts = retry.restart(some_z, some_p, shared, attempt, failed)
         better = _in_chunks(run, (starts, some_p, None), failed.size, width, progress=False)
-        solution = _merge(solution, better, failed)
+        solution = merge(solution, better, failed)
     return solution
 
 
 @eqx.filter_jit
-def _vmapped(
-    program: Program, solver: AbstractSolver, z0s: Any, mapped: Any, shared: Any, warm: Any, max_steps: int
-) -> Solution:
+def _vmapped(job: Job, adjoint: optx.AbstractAdjoint) -> Solution:
+    """`solve` for every instance; with `Known`, only what comes after its loop."""
+
     def one(z0: Any, part: Any, warm: Any) -> Solution:
-        p = eqx.combine(part, shared)
-        return solve(program, solver, z0, p, warm=warm, max_steps=max_steps, throw=False)
+        p = eqx.combine(part, job.shared)
+        return solve(job.program, job.solver, z0, p, warm=warm, max_steps=job.max_steps, adjoint=adjoint, throw=False)
 
-    return jax.vmap(one)(z0s, mapped, warm)
+    return jax.vmap(one)(job.z0s, job.mapped, job.warm)
 
 
-def _restart(
-    start: Callable[[Any, Any, PRNGKeyArray], Any],
-    z0s: Any,
-    mapped: Any,
-    shared: Any,
-    key: PRNGKeyArray,
-    attempt: int,
-    rows: Any,
-) -> Any:
-    """New starts for some instances; instance and attempt have their own key, whatever the chunks."""
+@eqx.filter_jit
+def _found(job: Job, count: Any, width: int, tail: int, mesh: Mesh | None) -> Any:
+    return through_slots(job, count, width, tail) if mesh is None else on_devices(job, count, width, tail, mesh)
 
-    def one(z0: Any, part: Any, row: Any) -> Any:
-        return start(z0, eqx.combine(part, shared), jr.fold_in(jr.fold_in(key, attempt), row))
 
-    return as_floats(jax.vmap(one)(z0s, mapped, jnp.asarray(rows)), "retry.start")
+def _default_slots(width: int, is_divided: bool) -> int | None:
+    """Slots for so many instances on one device; None for plain `vmap`."""
+    if jax.default_backend() == "cpu" and width >= _WORTHWHILE * _SLOTS:
+        return _SLOTS
+    return width if is_divided else None
 
 
 def _in_chunks(run: Callable[..., Solution], data: Any, n: int, width: int, progress: bool) -> Solution:
@@ -129,19 +144,30 @@ def _in_chunks(run: Callable[..., Solution], data: Any, n: int, width: int, prog
         for start in range(0, n, width):
             count = min(width, n - start)
             rows = np.minimum(np.arange(start, start + width), n - 1)
-            parts.append(slice_batch(run(*(data if n == width else _take(data, rows))), 0, count))
+            part = run(*(data if n == width else _take(data, rows)), count)
+            parts.append(part if count == width else slice_batch(part, 0, count))
             bar.update(count)
     return parts[0] if len(parts) == 1 else jtu.tree_map(lambda *xs: jnp.concatenate(xs), *parts)
 
 
-def _merge(old: Solution, new: Solution, rows: Any) -> Solution:
-    """`old` with the instances that succeeded at another attempt replaced."""
-    ok = is_successful(new.result)
+def _check_counts(chunk: int | None, slots: int | None, mesh: Mesh | None) -> int:
+    """The number of devices, after a look at the arguments that count things."""
+    if chunk is not None and chunk < 1:
+        raise invalid("chunk", chunk, "a positive number of instances", "leave it None to solve all at once")
+    if slots is not None and slots < 1:
+        raise invalid("slots", slots, "a positive number of instances", "leave it None for a default")
+    if mesh is not None and len(mesh.axis_names) != 1:
+        got, fix = f"axes {mesh.axis_names}", 'make one with `jax.make_mesh((devices,), ("batch",))`'
+        raise invalid("mesh", got, "one axis, over which the batch is divided", fix)
+    return 1 if mesh is None else mesh.size
 
-    def put(a: Any, b: Any) -> Any:
-        return a.at[rows].set(jnp.where(ok.reshape(-1, *[1] * (b.ndim - 1)), b, a[rows]))
 
-    return jtu.tree_map(put, old, new)
+def _check_axes(argument: str, tree: Any, n: int) -> None:
+    for path, leaf in jtu.tree_leaves_with_path(tree):
+        if jnp.shape(leaf)[:1] != (n,):
+            got, expected = f"shape {jnp.shape(leaf)}", f"a leading axis of {n} instances, as `z0s` has"
+            fix = "stack the instances, or give `in_axes=None` for it" if argument == "ps" else "stack the instances"
+            raise invalid(f"{argument}{jtu.keystr(path)}", got, expected, fix)
 
 
 def _split(in_axes: Any, ps: Any) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from sciml.core import is_successful
 from sciml.programs import Program
-from sciml.solvers import AbstractSolver, InteriorPoint, solve
+from sciml.solvers import AbstractSolver, InteriorPoint, Race, solve
 
 
 class Member(NamedTuple):
@@ -25,7 +25,7 @@ def rosenbrock(z, p):
     return (1 - z[0]) ** 2 + p * (z[1] - z[0] ** 2) ** 2
 
 
-SOLVERS: list[AbstractSolver] = [InteriorPoint()]
+SOLVERS: list[AbstractSolver] = [InteriorPoint(), Race(InteriorPoint())]
 PROGRAMS: dict[str, Callable[[], Member]] = {
     "free": lambda: Member(Program(rosenbrock), jnp.array([-0.5, 0.5]), jnp.array([1.0, 5.0, 20.0])),
     "mixed": lambda: Member(

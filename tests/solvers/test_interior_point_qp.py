@@ -164,7 +164,7 @@ def test_health():
     assert health.margin == pytest.approx(2.5)
     assert health.residual < 1e-9 and health.pivot > 0
     weak = QuadraticProgram(np.eye(2), [-0.5, -0.5], G=[[1.0, 1.0]], h=[1.0])
-    assert derivative_health(weak, answer(weak, 2)).margin < 1e-6
+    assert derivative_health(weak, answer(weak, 2)).margin < 1e-4
     failed, _ = FAILURES["contradicting rows"]
     report = derivative_health(failed, answer(failed, 2))
     assert report.margin == 0 and report.pivot == 0 and report.residual == jnp.inf

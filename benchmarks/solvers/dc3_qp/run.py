@@ -1,0 +1,158 @@
+"""The convex QP of DC3, solved and differentiated in a batch: runs every contestant and writes the results.
+
+    python benchmarks/solvers/dc3_qp/run.py --rivals-python PATH
+
+`PATH` is the Python of an environment with `rivals/requirements.txt`; without it only this library runs, and the
+results go nowhere unless `--out` names a file.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import common  # noqa: E402
+import problem  # noqa: E402
+import referee  # noqa: E402
+from common import OURS, row  # noqa: E402
+
+COMMAND = "python benchmarks/solvers/dc3_qp/run.py --rivals-python PATH"
+MOREAU, EXPLICIT, IMPLICIT, PROXQP, OSQP = "Moreau", "qpax explicit", "qpax implicit", "ProxQP", "OSQP"
+MODULES = {
+    MOREAU: "rivals.moreau_batch",
+    EXPLICIT: "rivals.qpax_explicit",
+    IMPLICIT: "rivals.qpax_implicit",
+    PROXQP: "rivals.proxqp_loop",
+    OSQP: "rivals.osqp_loop",
+}
+CASES = {
+    "float64, shared": (MOREAU, EXPLICIT, IMPLICIT, PROXQP, OSQP),
+    "float64, nothing shared": (MOREAU, EXPLICIT, PROXQP),
+    "float32, shared": (EXPLICIT, IMPLICIT),
+}
+ACTIONS = {
+    "forward": "forward",
+    "both": "forward and backward",
+    "backward": "backward (q, b)",
+    "backward_all": "backward (every array)",
+}
+FORWARD, BACKWARD = 0.8, 0.5  # ours / Moreau, CPU time
+SPEED_UP = 5.0  # qpax implicit / ours, float32
+VIOLATION = 1e-9
+OBJECTIVE_ERROR = 1e-4
+SAMPLE = 50  # instances whose gradients the referee checks
+
+
+def instance(case: str, seed: int, lanes: int) -> dict[str, np.ndarray]:
+    """The arrays of a case."""
+    data = problem.instance(seed, lanes)
+    data = problem.unshared(data) if "nothing shared" in case else data
+    return problem.single(data) if "float32" in case else data
+
+
+def gradient_error(data: dict[str, np.ndarray], outputs: dict[str, dict[str, np.ndarray]]) -> float:
+    """Largest error of the derivatives with respect to `q` and `b`, relative to their largest entry, on a sample."""
+    found, slopes, worst = outputs["forward"], outputs["backward"], 0.0
+    dimensions = {"Q": 2, "A": 2, "G": 2}
+    for i in np.linspace(0, len(data["b"]) - 1, SAMPLE).astype(int):
+        one = {name: v[i] if v.ndim > dimensions.get(name, 1) else v for name, v in data.items()}
+        truth = referee.gradient(one, found["z"][i], found["ineq"][i], one["weight"])
+        worst = max(worst, *(np.max(np.abs(slopes[k][i] - truth[k])) / np.max(np.abs(truth[k])) for k in truth))
+    return float(worst)
+
+
+def accuracy_rows(item: str, case: str, seed: int, data: dict[str, np.ndarray], record: dict[str, Any]) -> list[dict]:
+    """What the referee finds, in float64 on the data that the contestants got."""
+    tolerance = problem.tolerance(data)
+    lanes, target = len(data["b"]), OBJECTIVE_ERROR if seed in problem.OBJECTIVE else None
+    data = {name: value.astype(np.float64) for name, value in data.items()}
+    solved, largest, violation, objective, slopes, steps = {}, {}, {}, {}, {}, {}
+    for who, report in record["contestants"].items():
+        found = {name: value.astype(np.float64) for name, value in report["outputs"]["forward"].items()}
+        parts = referee.residuals(data, found["z"], found["eq"], found["ineq"])
+        solved[who] = int(np.sum(parts["largest"] <= 1.01 * tolerance))
+        largest[who], violation[who] = float(np.max(parts["largest"])), float(np.max(parts["violation"]))
+        objective[who] = float(np.mean(referee.objective(data, found["z"])))
+        if "steps" in found:
+            steps[who] = float(np.max(found["steps"]))
+        if "backward" in report["outputs"]:
+            slopes[who] = gradient_error(data, report["outputs"])
+    asked = f"at {tolerance:g}"
+    missing = {"failures": lanes - solved.get(OURS, 0)}
+    rows = [row(item, f"instances solved {asked}", solved, target=lanes, better="higher", **missing)]
+    rows.append(row(item, "largest residual", largest))
+    limit = VIOLATION if "float64" in case else None
+    rows.append(row(item, "largest violation", violation, target=limit))
+    if target is not None and lanes == problem.TESTED:
+        errors = {who: abs(value - problem.OBJECTIVE[seed]) for who, value in objective.items()}
+        rows.append(row(item, f"distance of the mean objective from {problem.OBJECTIVE[seed]}", errors, target=target))
+    rows.append(row(item, "mean objective", objective))
+    rows.append(row(item, "error of derivatives", slopes, target=1e-6 if "float64" in case else 1e-3))
+    return [*rows, row(item, "iterations of the slowest instance", steps)]
+
+
+def ratio_rows(item: str, case: str, record: dict[str, Any]) -> list[dict]:
+    """The ratios to every rival; targets for those that have one."""
+    rows = []
+    for who in record["contestants"]:
+        if who == OURS:
+            continue
+        for action, words in ACTIONS.items():
+            ratio = common.paired(record, (OURS, action), (who, action))
+            if ratio is None:
+                continue
+            targets = {"forward": FORWARD, "backward": BACKWARD} if (who, case) == (MOREAU, "float64, shared") else {}
+            rows.append(row(item, f"CPU time / that of {who}, {words}", {OURS: ratio}, target=targets.get(action)))
+        faster = common.paired(record, (who, "forward"), (OURS, "forward"))
+        if (who, case) == (IMPLICIT, "float32, shared"):
+            rows.append(row(item, f"times faster than {who}", {OURS: faster}, target=SPEED_UP, better="higher"))
+    return rows
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rivals-python", help="Python of the rivals' environment")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(problem.SEEDS))
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--lanes", type=int, default=problem.TESTED, help="instances to test, counted from the last")
+    parser.add_argument("--budget", type=float, default=common.BUDGET, help="seconds per contestant and action")
+    parser.add_argument("--core", type=int, help="processor to pin every process to (default: the first allowed)")
+    parser.add_argument("--out", type=Path, help="default, for a complete run only: results/dc3_qp.json")
+    args = parser.parse_args()
+    complete = {*CASES} <= {*args.cases} and {*problem.SEEDS} <= {*args.seeds} and args.lanes == problem.TESTED
+    if args.out is None and complete and args.rivals_python:
+        args.out = HERE / "results" / "dc3_qp.json"
+    return args
+
+
+def main() -> None:
+    """Measure all cases, print the targets, write the rows."""
+    args = arguments()
+    common.pin(args.core)
+    rows, raw = [], {}
+    for seed in args.seeds:
+        for case in args.cases:
+            item = f"{case}, seed {seed}"
+            data = instance(case, seed, args.lanes)
+            contestants = {OURS: (sys.executable, "ours")}
+            if args.rivals_python:
+                contestants.update({who: (args.rivals_python, MODULES[who]) for who in CASES[case]})
+            record = common.measure(contestants, HERE, data, x64="float64" in case, budget=args.budget)
+            new = accuracy_rows(item, case, seed, data, record) + ratio_rows(item, case, record)
+            new = common.finish(new + common.time_rows(item, record, ACTIONS), record, COMMAND)
+            common.show(new)
+            rows += new
+            raw[item] = common.without_outputs(record)
+            if args.out is not None:
+                common.write(args.out, rows)
+                common.write(args.out.parent / "raw" / args.out.name, raw)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""A batch of quadratic programs with this library: one program, written for one instance, solved under `vmap`."""
+
+import batches
+import equinox as eqx
+import jax.numpy as jnp
+
+from sciml.programs import QuadraticProgram
+from sciml.solvers import InteriorPointQP, solve
+
+
+def actions(data, tolerance, *, gradients=True):
+    """Forward, and with `gradients` backward and both. Arrays that all instances share are arrays of the program."""
+    shared, batched = batches.split(data)
+    from_instance = {name: (lambda p, name=name: p[name]) for name in batched}
+    program = QuadraticProgram(**shared, **from_instance)
+    arrays, static = eqx.partition(program, eqx.is_array)  # arrays enter compiled code as arguments
+    solver, z0 = InteriorPointQP(tol=tolerance), jnp.zeros(data["q"].shape[-1], data["q"].dtype)
+
+    def one(arrays, p):
+        return solve(eqx.combine(arrays, static), solver, z0, p, throw=False)
+
+    def solution(arrays, p):
+        found = one(arrays, p)
+        return {"z": found.value, "eq": found.duals.eq, "ineq": found.duals.ineq, "steps": found.stats.steps}
+
+    done, seconds = batches.forward(solution, arrays, batched)
+    if gradients:
+        more, more_seconds = batches.backward(lambda a, p: one(a, p).value, arrays, batched, data["weight"])
+        done, seconds = {**done, **more}, {**seconds, **more_seconds}
+    return done, seconds

@@ -1,0 +1,23 @@
+"""A batch of quadratic programs with qpax, as it documents its batches: `jit(vmap(...))`."""
+
+import batches
+import qpax
+
+
+def actions(data, backend, tolerance, *, gradients=True):
+    """Forward, and with `gradients` backward and both."""
+    shared, batched = batches.split(data)
+    ordered = lambda shared, p: [{**shared, **p}[name] for name in batches.NAMES]
+
+    def solution(shared, p):
+        z, _, ineq, eq, _, steps = qpax.solve_qp(*ordered(shared, p), backend=backend, solver_tol=tolerance)
+        return {"z": z, "eq": eq, "ineq": ineq, "steps": steps}
+
+    def value(shared, p):
+        return qpax.solve_qp_primal(*ordered(shared, p), backend=backend, solver_tol=tolerance)
+
+    done, seconds = batches.forward(solution, shared, batched)
+    if gradients:
+        more, more_seconds = batches.backward(value, shared, batched, data["weight"])
+        done, seconds = {**done, **more}, {**seconds, **more_seconds}
+    return done, seconds

@@ -1,0 +1,82 @@
+"""Two starts for one instance, and the better of them runs."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Scalar
+
+from ..core import as_floats, invalid, ravel, RESULTS, tree_where
+from ..programs import bound_multipliers, flat_residual, FlatProgram
+from ._abstract import AbstractSolver, Point
+from ._solve import _slope
+
+
+class Guess(eqx.Module):
+    """A decision that might be a good start, for `warm` of `solve` and `solve_batch` with the solver `Race`.
+
+    Args:
+        value: shaped like `z0`; a trained predictor gives a batch of them by `Guess(jax.vmap(predictor)(ps))`.
+    """
+
+    value: Any
+
+
+class Race(AbstractSolver):
+    """Any solver, started from the better of the cold and the warm start, instance by instance.
+
+    A warm start from yesterday's solution or from a learned predictor saves steps for most instances of a batch and
+    costs steps where it is bad. This evaluates both starts once each, before the loop, and runs the one whose largest
+    entry of the unscaled KKT residual is smaller; the cold one on a tie, and where the warm one is not finite.
+
+    Args:
+        solver: what runs. Its `init` is called for `z0` without `warm`, and for the rival: with `warm`, the `state` of
+            an earlier solution, or from the decision in a `Guess`.
+
+    Gradient: as `solver`.
+    """
+
+    solver: AbstractSolver
+
+    def prepare(self, program: FlatProgram, p: Any) -> Any:
+        """As the solver."""
+        return self.solver.prepare(program, p)
+
+    def init(self, program: FlatProgram, constants: Any, x0: Float[Array, " n"], p: Any, warm: Any) -> Any:
+        """The better start of the two; the cold one without `warm`."""
+        cold = self.solver.init(program, constants, x0, p, None)
+        if warm is None:
+            return cold
+        merit = self._merit(program, constants, cold, p)
+        # Zero, but the compiler does not know: the two starts follow each other (see the note on chains of
+        # factorisations in `_newton`).
+        after = jnp.minimum(merit, 0.0)
+        if isinstance(warm, Guess):
+            guess = ravel(as_floats(warm.value, "warm.value"))[0].astype(x0.dtype)
+            if guess.shape != x0.shape:
+                got, expected = f"{guess.size} entries", f"the {x0.size} entries of the decision"
+                raise invalid("warm", got, expected, "predict every leaf of `z0`, in its structure")
+            hot = self.solver.init(program, constants, guess + after, p, None)
+        else:
+            hot = self.solver.init(program, constants, x0 + after, p, warm)
+        return tree_where(self._merit(program, constants, hot, p) < merit, hot, cold)
+
+    def step(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> Any:
+        """As the solver."""
+        return self.solver.step(program, constants, state, p)
+
+    def done(self, state: Any) -> Bool[Array, ""]:
+        """As the solver."""
+        return self.solver.done(state)
+
+    def finish(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> tuple[Point, RESULTS, Any]:
+        """As the solver."""
+        return self.solver.finish(program, constants, state, p)
+
+    def _merit(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> Scalar:
+        """The largest entry of the unscaled KKT residual, infinite where it is not finite."""
+        point, _, _ = self.solver.finish(program, constants, state, p)
+        limits, (slope, g, h) = program.limits(p), _slope(program, point.x, point.ineq, point.eq, p)
+        below, above = bound_multipliers(point.x, slope, *limits)
+        largest = flat_residual(point.x, slope, g, h, limits, (point.ineq, below, above)).largest
+        return jnp.where(jnp.isfinite(largest), largest, jnp.inf)

@@ -1,0 +1,201 @@
+"""The linear algebra of an optimal-control program: one Riccati recursion for each Newton step, linear in the horizon.
+
+Barrier terms of bounds and path limits are diagonal in the rows, so they only change the weights of their stage
+(Rao, Wright & Rawlings 1998, Application of interior-point methods to model predictive control, DOI
+10.1023/A:1021711402723). The dynamics are eliminated exactly; a terminal equality enters as `1 / δ EᵀE`.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Scalar
+
+from ..programs import by_leaf, by_stage, Stages
+from ._riccati import AbstractScan, factorise, Factors, LQ
+
+
+class StageModel(eqx.Module):
+    """`½ vᵀHv`, rows and equalities of a transcribed program, by stages. Stage 0 has no state: `x_0` is given."""
+
+    stages: Stages
+    scan: AbstractScan
+    lq: LQ
+    Gx: Float[Array, "time g x"]
+    """Path limits by the state of their stage."""
+    Gu: Float[Array, "time g u"]
+    last_g: Float[Array, "tg x"]
+    """Terminal inequalities by the last state."""
+    last_h: Float[Array, "th x"]
+    is_bounded: bool = eqx.field(static=True)
+
+    eliminates = True  # a solve satisfies the dynamics exactly
+
+    def curvature(self, v: Float[Array, " n"]) -> Float[Array, " n"]:
+        """`H v`."""
+        x, u = self._split(v)
+        lq = self.lq
+        below = _times(lq.Q[:-1], x[:-1]) + _times(lq.S.mT, u)
+        last = (lq.Q[-1] @ x[-1])[None]
+        return self._join(jnp.concatenate([below, last]), _times(lq.S, x[:-1]) + _times(lq.R, u))
+
+    def rows(self, v: Float[Array, " n"]) -> Float[Array, " m"]:
+        """`[G v; -v; v]`."""
+        x, u = self._split(v)
+        path = _times(self.Gx, x[:-1]) + _times(self.Gu, u)
+        g = jnp.concatenate([by_leaf(path, self.stages.path_sizes), self.last_g @ x[-1]])
+        return jnp.concatenate([g, -v, v]) if self.is_bounded else g
+
+    def rows_transposed(self, y: Float[Array, " m"]) -> Float[Array, " n"]:
+        """`[G; -I; I]ᵀ y`."""
+        path, last = self._cut(y)
+        x = jnp.concatenate([_times(self.Gx.mT, path), (self.last_g.T @ last)[None]])
+        total = self._join(x, _times(self.Gu.mT, path))
+        if not self.is_bounded:
+            return total
+        lower, upper = jnp.split(y[self.n_ineq :], 2)
+        return total + upper - lower
+
+    def equalities(self, v: Float[Array, " n"]) -> Float[Array, " h"]:
+        """`x_{k+1} - A x_k - B u_k`, and the terminal equality."""
+        x, u = self._split(v)
+        defects = x[1:] - _times(self.lq.A, x[:-1]) - _times(self.lq.B, u)
+        return jnp.concatenate([by_leaf(defects, self.stages.x_sizes), self.last_h @ x[-1]])
+
+    def equalities_transposed(self, y: Float[Array, " h"]) -> Float[Array, " n"]:
+        """Their transpose."""
+        stages = self.stages
+        n = stages.horizon * stages.nx
+        nu, last = by_stage(y[:n], stages.horizon, stages.x_sizes), y[n:]
+        none = jnp.zeros_like(nu[:1])
+        x = jnp.concatenate([none, nu]) - jnp.concatenate([_times(self.lq.A.mT, nu), none])
+        x = x.at[-1].add(self.last_h.T @ last)
+        return self._join(x, -_times(self.lq.B.mT, nu))
+
+    def eq_size(self) -> Scalar:
+        """The largest squared norm of a terminal equality's row."""
+        return jnp.max(jnp.sum(self.last_h**2, axis=1), initial=0.0)
+
+    def size(self) -> Scalar:
+        """The largest entry of the Hessian in absolute value."""
+        lq = self.lq
+        return jnp.max(jnp.asarray([jnp.max(jnp.abs(part)) for part in (lq.Q, lq.S, lq.R)]))
+
+    def largest_diagonal(self, weights: Float[Array, " m"]) -> Scalar:
+        """The largest diagonal entry of `H + Cᵀ diag(weights) C` in absolute value."""
+        path, last = self._cut(weights)
+        diagonal = lambda blocks: jnp.diagonal(blocks, axis1=1, axis2=2)
+        x = diagonal(self.lq.Q).at[:-1].add(_times((self.Gx**2).mT, path)).at[-1].add((self.last_g**2).T @ last)
+        total = self._join(x, diagonal(self.lq.R) + _times((self.Gu**2).mT, path))
+        if self.is_bounded:
+            total = total + jnp.sum(weights[self.n_ineq :].reshape(2, -1), axis=0)
+        return jnp.max(jnp.abs(total))
+
+    def is_finite(self) -> Bool[Array, ""]:
+        """Whether every entry is finite."""
+        parts = (self.lq.Q, self.lq.S, self.lq.R, self.lq.A, self.lq.B, self.Gx, self.Gu, self.last_g, self.last_h)
+        return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(part)) for part in parts]))
+
+    def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> "StageFactors":
+        """Factors of the model with `½ vᵀCᵀ diag(weights) C v` and `½ ρ |v|²` added."""
+        stages, lq = self.stages, self.lq
+        path, last = self._cut(weights)
+        diagonal = jnp.full((stages.horizon * stages.width,), rho)
+        if self.is_bounded:
+            lower, upper = jnp.split(weights[self.n_ineq :], 2)
+            diagonal = diagonal + lower + upper
+        x, u = self._split(diagonal)
+        weighted = path[:, :, None]
+        eye_x, eye_u = jnp.eye(stages.nx, dtype=x.dtype), jnp.eye(stages.nu, dtype=x.dtype)
+        Q = lq.Q + x[:, :, None] * eye_x
+        Q = Q.at[:-1].add(self.Gx.mT @ (weighted * self.Gx))
+        Q = Q.at[-1].add(self.last_g.T @ (last[:, None] * self.last_g) + self.last_h.T @ self.last_h / delta)
+        S = lq.S + self.Gu.mT @ (weighted * self.Gx)
+        R = lq.R + u[:, :, None] * eye_u + self.Gu.mT @ (weighted * self.Gu)
+        factors = factorise(LQ(Q, S, R, lq.A, lq.B), self.scan)
+        return StageFactors(self, factors, delta, factors.is_definite)
+
+    @property
+    def n_ineq(self) -> int:
+        """Number of inequalities, bounds not counted."""
+        return self.stages.n_path + self.stages.n_terminal_ineq
+
+    def _split(self, v: Array) -> tuple[Array, Array]:
+        """States 0 ... N (the first is zero) and inputs."""
+        x, u = self.stages.split(v)
+        return jnp.concatenate([jnp.zeros_like(x[:1]), x]), u
+
+    def _join(self, x: Array, u: Array) -> Array:
+        return self.stages.join(x[1:], u)
+
+    def _cut(self, y: Array) -> tuple[Array, Array]:
+        """Entries of path limits by stage, and of terminal inequalities."""
+        stages = self.stages
+        path = by_stage(y[: stages.n_path], stages.horizon, stages.path_sizes)
+        return path, y[stages.n_path : self.n_ineq]
+
+
+class StageFactors(eqx.Module):
+    """A factored model."""
+
+    model: StageModel
+    factors: Factors
+    delta: Scalar
+    is_definite: Bool[Array, ""]
+
+    @property
+    def pivot(self) -> Scalar:
+        """The reciprocal of the largest entry of the inverse of an input's weight: a lower estimate of the pivots."""
+        largest = jnp.max(jnp.abs(self.factors.inverse))
+        return jnp.where(self.is_definite, 1.0 / largest, 0.0)
+
+    def solve(self, right: Float[Array, " n"], level: Float[Array, " h"]) -> tuple[Array, Array]:
+        """`dv` and `dν` with `M dv + Eᵀdν = right` and `E dv = level` (for the terminal rows `- δ dν`)."""
+        model, stages = self.model, self.model.stages
+        n = stages.horizon * stages.nx
+        last = level[n:] / self.delta
+        q, r = model._split(right)
+        q, c = q.at[-1].add(model.last_h.T @ last), by_stage(level[:n], stages.horizon, stages.x_sizes)
+        x, u, nu = self.factors.solve(-q, -r, c, jnp.zeros(stages.nx, right.dtype))
+        end = (model.last_h @ x[-1]) / self.delta - last
+        return model._join(x, u), jnp.concatenate([by_leaf(nu, stages.x_sizes), end])
+
+
+def stage_model(
+    stages: Stages,
+    scan: AbstractScan,
+    pushed: tuple[Float[Array, "groups g"], Float[Array, "groups h"], Float[Array, "groups n"]],
+    is_bounded: bool,
+) -> StageModel:
+    """The model from derivatives of inequalities, equalities and `∇L` along the groups of `stages`."""
+    by_g, by_h, by_slope = pushed
+    N, nx = stages.horizon, stages.nx
+
+    def own(columns: Array, sizes: tuple[int, ...], first: int) -> Array:
+        """`(N, rows, width)`: derivatives of the rows at stage `first + k` by the entries of that stage."""
+        both = by_stage(columns, N, sizes).reshape(2, stages.width, N, sum(sizes))
+        odd = (jnp.arange(N) + first) % 2 == 1
+        return jnp.where(odd[:, None], both[1], both[0]).transpose(1, 2, 0)
+
+    end = N % 2 * stages.width
+    last = lambda columns: columns[end : end + nx].T
+    step = -own(by_h[:, : N * nx], stages.x_sizes, 0)  # the defect k by the stage k: -[A B]
+    path = own(by_g[:, : stages.n_path], stages.path_sizes, 0)
+    of_x, of_u = own(by_slope[:, : N * nx], stages.x_sizes, 1), own(by_slope[:, N * nx :], stages.u_sizes, 0)
+    # Stage 0 has no state, and stage N no input.
+    drop = lambda blocks: blocks.at[0].set(0.0)
+    Q = jnp.concatenate([jnp.zeros((1, nx, nx), by_h.dtype), of_x[:, :, :nx]])
+    R = of_u[:, :, nx:]
+    lq = LQ(0.5 * (Q + Q.mT), drop(of_u[:, :, :nx]), 0.5 * (R + R.mT), drop(step[:, :, :nx]), step[:, :, nx:])
+    return StageModel(
+        stages,
+        scan,
+        lq,
+        drop(path[:, :, :nx]),
+        path[:, :, nx:],
+        last(by_g[:, stages.n_path :]),
+        last(by_h[:, N * nx :]),
+        is_bounded,
+    )
+
+
+def _times(matrices: Float[Array, "time r c"], vectors: Float[Array, "time c"]) -> Float[Array, "time r"]:
+    return jnp.einsum("trc,tc->tr", matrices, vectors)

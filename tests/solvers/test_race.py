@@ -1,0 +1,62 @@
+"""`Race`: the better start runs, instance by instance, and answers do not change."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sciml.core import is_successful
+from sciml.programs import Program
+from sciml.solvers import Guess, InteriorPoint, Race, solve, solve_batch
+
+
+def cost(z, p):
+    return (1 - z[0]) ** 2 + p * (z[1] - z[0] ** 2) ** 2
+
+
+PROGRAM = Program(cost, ineq=lambda z, p: z[0] + z[1] - 1.8, lower=-2.0, upper=2.0)
+PS = jnp.geomspace(1.0, 50.0, 8)
+Z0S = jnp.tile(jnp.array([-1.2, 1.0]), (8, 1))
+BAD = jnp.arange(8) % 2 == 1
+
+
+def run(solver, ps=PS, **options):
+    return solve_batch(PROGRAM, solver, Z0S, ps, progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def cold():
+    return run(InteriorPoint())
+
+
+def test_a_good_guess_wins_and_a_bad_one_loses(cold):
+    # Half of a predictor's answers are close, half far away; some of them are not even finite.
+    guess = jnp.where(BAD[:, None], jnp.array([-1.9, -1.9]), cold.value - 1e-3).at[1].set(jnp.nan)
+    race = run(Race(InteriorPoint()), warm=Guess(guess))
+    assert bool(jnp.all(is_successful(race.result)))
+    np.testing.assert_allclose(race.value, cold.value, atol=1e-7)
+    np.testing.assert_array_equal(race.stats.steps[BAD], cold.stats.steps[BAD])
+    assert bool(jnp.all(race.stats.steps <= cold.stats.steps))
+    # Good guesses for a curved valley save half of the way.
+    assert int(jnp.sum(race.stats.steps[~BAD])) < 0.7 * int(jnp.sum(cold.stats.steps[~BAD]))
+
+
+def test_states_race_too_and_through_slots(cold):
+    far = jax.tree.map(lambda a: jnp.where(BAD.reshape(-1, *[1] * (a.ndim - 1)), a[::-1], a), cold.state)
+    # The same instances a little later; every second one is offered the state of another instance.
+    later = PS * 1.01
+    alone, race = run(InteriorPoint(), later), run(Race(InteriorPoint()), later, warm=far, slots=3)
+    assert bool(jnp.all(is_successful(race.result)))
+    np.testing.assert_allclose(race.value, alone.value, atol=1e-7)
+    assert bool(jnp.all(race.stats.steps[~BAD] < alone.stats.steps[~BAD]))
+
+
+def test_without_a_rival_it_is_the_solver(cold):
+    race = solve(PROGRAM, Race(InteriorPoint()), Z0S[0], PS[0])
+    np.testing.assert_allclose(race.value, cold.value[0], atol=1e-12)
+    assert int(race.stats.steps) == int(cold.stats.steps[0])
+
+
+def test_messages():
+    with pytest.raises(ValueError, match=r"`warm`: got 3 entries; expected the 2 entries of the decision"):
+        solve(PROGRAM, Race(InteriorPoint()), Z0S[0], PS[0], warm=Guess(jnp.zeros(3)))
