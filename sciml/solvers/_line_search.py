@@ -1,4 +1,4 @@
-"""A step length from a short ladder, judged by an exact-penalty merit function, all trials evaluated at once."""
+"""A step length from a short ladder, judged by an exact-penalty merit function."""
 
 from typing import Any
 
@@ -12,7 +12,8 @@ from ._evaluate import Evaluation, values
 from ._newton import Direction, Factors, restoration_barrier
 from ._state import Constants, distances, fraction, largest_step, State, Vector
 
-_HALVINGS = (0, 1, 2, 3, 4, 6, 8, 10, 13, 16)  # trial steps: the way to the boundary, halved this often
+# Trial steps: the way to the boundary, halved so often; the second rung is the corrected step.
+_HALVINGS = (0, 1, 2, 3, 4, 6, 8, 10, 13, 16)
 _ARMIJO = 1e-4
 
 
@@ -48,6 +49,43 @@ class _Merit(eqx.Module):
         return jnp.where(jnp.isfinite(f), cost - logs, jnp.inf), size + jnp.abs(logs)
 
 
+class _Search(eqx.Module):
+    """What all trials of one search share."""
+
+    program: FlatProgram
+    constants: Constants
+    state: State
+    merit: _Merit
+    enough: Scalar
+    """The merit of a trial of length zero, and what rounding alone can change."""
+    slope: Scalar
+    p: Any
+
+    def at(self, x: Vector, slack: Array, length: Scalar) -> "_Attempt":
+        """The trial at a point."""
+        state = self.state
+        f, g, h = values(self.program, x, state.scaling, self.p)
+        # A slack below -g only adds violation: raising it to -g lowers both the barrier and the penalty term.
+        slack = jnp.maximum(slack, -g)
+        score, _ = self.merit(x, slack, f, g, h)
+        good = jnp.isfinite(score) & (score <= self.enough + _ARMIJO * length * self.slope)
+        # While restoring the slacks follow the constraints.
+        slack = jnp.where(state.restoring, jnp.maximum(-g, state.mu), slack)
+        return _Attempt(x, slack, length, g, h, good, jnp.isfinite(score))
+
+
+class _Attempt(eqx.Module):
+    """One trial point."""
+
+    x: Vector
+    slack: Float[Array, " g"]
+    length: Scalar
+    g: Float[Array, " g"]
+    h: Float[Array, " h"]
+    accepted: Bool[Array, ""]
+    any_finite: Bool[Array, ""]
+
+
 def search(
     program: FlatProgram,
     constants: Constants,
@@ -57,53 +95,57 @@ def search(
     direction: Direction,
     p: Any,
 ) -> Trial:
-    """The longest step of the ladder that decreases the merit function enough.
+    """The longest step of a ladder that decreases the merit function enough.
 
-    The ladder holds fractions of the way to the boundary, and a second-order correction of the longest step (Nocedal &
-    Wright 2006, section 18.11), which avoids the Maratos effect.
+    First the way to the boundary, then a second-order correction of it (Nocedal & Wright 2006, section 18.11), which
+    avoids the Maratos effect, then fractions. Most steps are accepted at once: what comes after the first trial is in
+    loops, which a batch enters only where one of its instances has to.
     """
     penalty, slope = _penalty_and_slope(state, at, factors, direction)
     barrier = jnp.where(state.restoring, restoration_barrier(state, at), state.mu)
     merit = _Merit(constants, state.restoring, barrier, penalty)
     start, size = merit(state.x, state.slack, at.f, at.g, at.h)
-
-    longest = _longest(constants, state, direction)
-    lengths = longest * 0.5 ** jnp.asarray(_HALVINGS, state.x.dtype)
-    xs = state.x + lengths[:, None] * direction.x
-    slacks = state.slack + lengths[:, None] * direction.slack
-    point = lambda x: values(program, x, state.scaling, p)
-    fs, gs, hs = jax.vmap(point)(xs)
-
-    offset = longest * (at.g + state.slack) + gs[0] + slacks[0]
-    offset = jnp.concatenate([offset, jnp.zeros_like(direction.rows[offset.size :])])
-    other = factors.corrected(longest * at.h + hs[0], offset, state.dual)
-    length = _longest(constants, state, other)
-    x, slack = state.x + length * other.x, state.slack + length * other.slack
-
-    # Tried in the order 1, corrected, ½, ¼, ...
-    insert = lambda many, one: jnp.concatenate([many[:1], one[None], many[1:]])
-    trials = jax.tree.map(insert, (xs, slacks, fs, gs, hs, lengths), (x, slack, *point(x), longest))
-    xs, slacks, fs, gs, hs, lengths = trials
-    # A slack below -g only adds violation: raising it to -g lowers both the barrier and the penalty term.
-    slacks = jnp.maximum(slacks, -gs)
-    scores, _ = jax.vmap(merit)(xs, slacks, fs, gs, hs)
     # What rounding alone can change: the constraints' own terms are of order one in the scaled program.
     noise = 10 * jnp.finfo(state.x.dtype).eps * (1.0 + penalty + size)
-    good = jnp.isfinite(scores) & (scores <= start + _ARMIJO * lengths * slope + noise)
-    choice, accepted = jnp.argmax(good), jnp.any(good)
-    pick = lambda many, one: jnp.where(accepted, many[choice], one)
-    # While restoring the slacks follow the constraints.
-    slacks = jnp.where(state.restoring, jnp.maximum(-gs, state.mu), slacks)
-    violations = jnp.max(jnp.concatenate([jnp.maximum(gs, 0.0), jnp.abs(hs)], axis=1), axis=1, initial=0.0)
-    return Trial(
-        pick(xs, state.x),
-        pick(slacks, state.slack),
-        pick(lengths, jnp.zeros_like(longest)),
-        jnp.where(state.restoring, state.penalty, penalty),
-        pick(violations, at.violation),
-        accepted,
-        jnp.any(jnp.isfinite(scores)),
+    trials = _Search(program, constants, state, merit, start + noise, slope, p)
+    longest = _longest(constants, state, direction)
+    fraction_of = lambda length: trials.at(
+        state.x + length * direction.x, state.slack + length * direction.slack, length
     )
+    first = fraction_of(longest)
+
+    def correct(carry: tuple[_Attempt, Array]) -> tuple[_Attempt, Array]:
+        offset = longest * (at.g + state.slack) + first.g + state.slack + longest * direction.slack
+        offset = jnp.concatenate([offset, jnp.zeros_like(direction.rows[offset.size :])])
+        other = factors.corrected(longest * at.h + first.h, offset, state.dual)
+        length = _longest(constants, state, other)
+        # Judged like the step that it corrects.
+        found = trials.at(state.x + length * other.x, state.slack + length * other.slack, longest)
+        return _either(carry[0], found), carry[1] + 1
+
+    def shorten(carry: tuple[_Attempt, Array]) -> tuple[_Attempt, Array]:
+        length = longest * 0.5 ** jnp.asarray(_HALVINGS, state.x.dtype)[carry[1]]
+        return _either(carry[0], fraction_of(length)), carry[1] + 1
+
+    going = lambda last: lambda carry: ~carry[0].accepted & (carry[1] < last)
+    carry = jax.lax.while_loop(going(1), correct, (first, jnp.asarray(0)))
+    found, _ = jax.lax.while_loop(going(len(_HALVINGS)), shorten, carry)
+    violated = jnp.concatenate([jnp.maximum(found.g, 0.0), jnp.abs(found.h)])
+    pick = lambda new, old: jnp.where(found.accepted, new, old)
+    return Trial(
+        pick(found.x, state.x),
+        pick(found.slack, state.slack),
+        pick(found.length, jnp.zeros_like(longest)),
+        jnp.where(state.restoring, state.penalty, penalty),
+        pick(jnp.max(violated, initial=0.0), at.violation),
+        found.accepted,
+        found.any_finite,
+    )
+
+
+def _either(old: _Attempt, new: _Attempt) -> _Attempt:
+    """The new trial, remembering whether any was finite."""
+    return eqx.tree_at(lambda attempt: attempt.any_finite, new, old.any_finite | new.any_finite)
 
 
 def _longest(constants: Constants, state: State, direction: Direction) -> Scalar:

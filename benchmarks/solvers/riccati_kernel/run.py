@@ -136,14 +136,14 @@ def small(n: int, batch: int, seed: int) -> list[dict[str, Any]]:
 
 def linearity(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Time per step at the longest horizon over that at the one before."""
-    found = {r["item"]: r["value"] for r in rows if r["metric"] == "wall time per factorisation and solution"}
+    found = {r["item"]: r["value"] for r in rows if r["metric"] == "cpu time per factorisation and solution"}
     (short, *shape), long = problem.CASES[-2], problem.CASES[-1]
     new = []
     for batch in problem.BATCHES:
         name = "N {}, nx {}, nu {}, batch {}".format
         a, b = found.get(name(short, *shape, batch)), found.get(name(*long, batch))
         if a is not None and b is not None:
-            metric = f"wall time per step / that at N = {short}"
+            metric = f"cpu time per step / that at N = {short}"
             new.append(row(name(*long, batch), metric, "1", {OURS: b / a * short / long[0]}, target=LINEAR))
     return new
 
