@@ -104,23 +104,24 @@ class DenseModel(eqx.Module):
         is_definite = jnp.all(jnp.isfinite(pivots))
         factor = jnp.where(is_definite, factor, jnp.eye(n, dtype=matrix.dtype))
         pivot = jnp.where(is_definite, jnp.min(pivots, initial=jnp.inf) ** 2, 0.0)
-        return DenseFactors(factor, self.E, delta, is_definite, pivot)
+        return DenseFactors(factor, delta, is_definite, pivot)
+
+    def solve(
+        self, factors: "DenseFactors", right: Float[Array, " n"], level: Float[Array, " h"]
+    ) -> tuple[Array, Array]:
+        """`dx` and `dν` with `M dx + Eᵀdν = right` and `E dx - δ dν = level`."""
+        if self.E.shape[0] == 0:
+            return jsl.cho_solve((factors.factor, True), right), level
+        # dν = (E dx - level) / δ, so (M + EᵀE / δ) dx = right + Eᵀ level / δ.
+        dx = jsl.cho_solve((factors.factor, True), right + self.E.T @ level / factors.delta)
+        return dx, (self.E @ dx - level) / factors.delta
 
 
 class DenseFactors(eqx.Module):
-    """A factored model."""
+    """A factored model; nothing that the model knows already, so that loops carry little."""
 
     factor: Float[Array, "n n"]
-    E: Float[Array, "h n"]
     delta: Scalar
     is_definite: Bool[Array, ""]
     pivot: Scalar
     """The smallest pivot of the Cholesky factorisation."""
-
-    def solve(self, right: Float[Array, " n"], level: Float[Array, " h"]) -> tuple[Array, Array]:
-        """`dx` and `dν` with `M dx + Eᵀdν = right` and `E dx - δ dν = level`."""
-        if self.E.shape[0] == 0:
-            return jsl.cho_solve((self.factor, True), right), level
-        # dν = (E dx - level) / δ, so (M + EᵀE / δ) dx = right + Eᵀ level / δ.
-        dx = jsl.cho_solve((self.factor, True), right + self.E.T @ level / self.delta)
-        return dx, (self.E @ dx - level) / self.delta

@@ -67,9 +67,11 @@ def evaluate(
         (f, g, h), pull = jax.vjp(lambda x: program.functions(x, p), x)
         excess = jax.lax.stop_gradient((scaling.ineq * jnp.maximum(scaling.ineq * g, 0.0), scaling.eq**2 * h))
         weights = (scaling.ineq * multipliers[0], scaling.eq * multipliers[1])
-        factor = jnp.where(restoring, 0.0, scaling.objective)
-        (slope,) = pull((factor, *tree_where(restoring, excess, weights)))
-        (gradient,) = pull((scaling.objective, jnp.zeros_like(g), jnp.zeros_like(h)))
+        # The factor of the objective comes last: before that, what is linear is the same in every instance of a batch.
+        (gradient,) = pull((jnp.ones_like(f), jnp.zeros_like(g), jnp.zeros_like(h)))
+        (bent,) = pull((jnp.zeros_like(f), *tree_where(restoring, excess, weights)))
+        gradient = scaling.objective * gradient
+        slope = jnp.where(restoring, 0.0, 1.0) * gradient + bent
         return (g, h, slope), (f, gradient)
 
     (g, h, slope), push, (f, gradient) = jax.linearize(both, x, has_aux=True)

@@ -121,7 +121,7 @@ class InteriorPointQP(AbstractSolver):
             # The minimiser of ½xᵀHx + cᵀx + ½|Cx - d|² has slacks d - Cx and multipliers Cx - d, to be shifted.
             weights = jnp.where(qp.exists, 1.0, 0.0).astype(dtype)
             factors = qp.model.factorise(weights, rho, delta)
-            x, eq = factors.solve(-qp.c + qp.model.rows_transposed(weights * qp.d), qp.e)
+            x, eq = qp.model.solve(factors, -qp.c + qp.model.rows_transposed(weights * qp.d), qp.e)
             gap = qp.d - qp.model.rows(x)
             slack, dual = _shift(gap, real), _shift(-gap, real)
         else:
@@ -264,7 +264,7 @@ class _System(eqx.Module):
         model = self.qp.model
         target = r_rows + self.barrier * r_comp / jnp.where(self.barrier > 0, self.dual, 1.0)
         right = model.rows_transposed(dropped - self.weights * target) - r_dual
-        dx, deq = self.factors.solve(right, -r_eq)
+        dx, deq = model.solve(self.factors, right, -r_eq)
         along = model.rows(dx)
         dual = self.weights * (along + target)
         # Not by division of the complementarity by z, which would amplify rounding where z is tiny.

@@ -6,7 +6,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Scalar
+import jax.scipy.linalg as jsl
+from jaxtyping import Array, Bool, Float, Scalar
 
 from ..programs import FlatProgram, null_space
 from ._dense import DenseFactors, DenseModel
@@ -48,35 +49,29 @@ class NullSpaceModel(eqx.Module):
         none = jnp.zeros((0, basis.shape[1]), basis.dtype)
         H = basis.T @ (dense.H @ basis)
         reduced = DenseModel(H, dense.G @ basis, none, basis if dense.is_bounded else None, dense.is_bounded)
-        return NullSpaceFactors(self, weights, rho, reduced.factorise(weights, rho, delta))
+        factors = reduced.factorise(weights, rho, delta)
+        return NullSpaceFactors(weights, rho, factors, factors.is_definite, factors.pivot)
+
+    def solve(
+        self, factors: "NullSpaceFactors", right: Float[Array, " n"], level: Float[Array, " h"]
+    ) -> tuple[Array, Array]:
+        """`dx = A⁺ level + Z dy`, and the `dν` that explains what is left of `right`."""
+        weights, rho = factors.weights, factors.rho
+        matrix = lambda x: self.curvature(x) + rho * x + self.rows_transposed(weights * self.rows(x))
+        particular = self.inverse @ level
+        rest = self.basis.T @ (right - matrix(particular))
+        dx = particular + self.basis @ jsl.cho_solve((factors.reduced.factor, True), rest)
+        return dx, self.inverse.T @ (right - matrix(dx))
 
 
 class NullSpaceFactors(eqx.Module):
     """A factored model, without its equalities."""
 
-    model: NullSpaceModel
     weights: Float[Array, " m"]
     rho: Scalar
     reduced: DenseFactors
-
-    @property
-    def is_definite(self) -> Array:
-        """Whether the reduced matrix is positive definite."""
-        return self.reduced.is_definite
-
-    @property
-    def pivot(self) -> Scalar:
-        """The smallest pivot of the Cholesky factorisation."""
-        return self.reduced.pivot
-
-    def solve(self, right: Float[Array, " n"], level: Float[Array, " h"]) -> tuple[Array, Array]:
-        """`dx = A⁺ level + Z dy`, and the `dν` that explains what is left of `right`."""
-        model = self.model
-        matrix = lambda x: model.curvature(x) + self.rho * x + model.rows_transposed(self.weights * model.rows(x))
-        particular = model.inverse @ level
-        dy, _ = self.reduced.solve(model.basis.T @ (right - matrix(particular)), level[:0])
-        dx = particular + model.basis @ dy
-        return dx, model.inverse.T @ (right - matrix(dx))
+    is_definite: Bool[Array, ""]
+    pivot: Scalar
 
 
 class ScaledModel(eqx.Module):
@@ -131,30 +126,20 @@ class ScaledModel(eqx.Module):
         """Whether every entry is finite."""
         return self.model.is_finite()
 
-    def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> "ScaledFactors":
+    def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> DenseFactors | StageFactors:
         """Factors, with weights for the scaled rows."""
-        return ScaledFactors(self.model.factorise(self._times(self._times(weights)), rho, delta), self.eq)
+        return self.model.factorise(self._times(self._times(weights)), rho, delta)
+
+    def solve(
+        self, factors: DenseFactors | StageFactors, right: Float[Array, " n"], level: Float[Array, " h"]
+    ) -> tuple[Array, Array]:
+        """`dx` and `dν` for the scaled equalities."""
+        dx, dnu = self.model.solve(factors, right, level / self.eq)  # pyright: ignore[reportArgumentType]
+        return dx, dnu / self.eq
 
     def _times(self, y: Float[Array, " m"]) -> Float[Array, " m"]:
         g = self.ineq.size
         return jnp.concatenate([self.ineq * y[:g], y[g:]]) if g else y
-
-
-class ScaledFactors(eqx.Module):
-    """A factored model with scaled equalities."""
-
-    factors: DenseFactors | StageFactors
-    eq: Float[Array, " h"]
-
-    @property
-    def is_definite(self) -> Array:
-        """Whether the matrix is positive definite where it must be."""
-        return self.factors.is_definite
-
-    def solve(self, right: Float[Array, " n"], level: Float[Array, " h"]) -> tuple[Array, Array]:
-        """`dx` and `dν` for the scaled equalities."""
-        dx, dnu = self.factors.solve(right, level / self.eq)
-        return dx, dnu / self.eq
 
 
 Model = DenseModel | NullSpaceModel | StageModel
@@ -171,7 +156,7 @@ def dense_or_stages(program: FlatProgram, push: Callable, x: Array, is_bounded: 
     """
     if program.structure is None:
         by_g, by_h, hessian = jax.vmap(push)(jnp.eye(x.size, dtype=x.dtype))
-        return DenseModel(0.5 * (hessian + hessian.T), by_g.T, by_h.T, None, is_bounded)
+        return DenseModel(hessian, by_g.T, by_h.T, None, is_bounded)
     stages = program.structure
     seeds = (jnp.arange(2 * stages.width)[:, None] == jnp.asarray(stages.groups)).astype(x.dtype)
     return stage_model(stages, Sequential(), jax.vmap(push)(seeds), is_bounded)

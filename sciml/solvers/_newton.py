@@ -21,8 +21,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Scalar
 
 from ..core import tree_where
+from ._dense import DenseFactors
 from ._evaluate import Evaluation
-from ._models import ScaledFactors, ScaledModel
+from ._models import ScaledModel
+from ._stage_model import StageFactors
 from ._state import Constants, distances, Rows, State, Vector
 
 _GROWTH = 8.0  # of the Hessian shift from trial to trial
@@ -82,7 +84,7 @@ class Factors(eqx.Module):
     """A factored Newton system."""
 
     system: System
-    factors: ScaledFactors
+    factors: DenseFactors | StageFactors
     used: Scalar
     """The Hessian shift in the matrix."""
     shift: Scalar
@@ -105,7 +107,7 @@ class Factors(eqx.Module):
         return self._expand(*self._solve(self.system.right(offset), -h), offset, dual)
 
     def _solve(self, right: Vector, level: Float[Array, " h"]) -> tuple[Vector, Array]:
-        dx, nu = self.factors.solve(right, level)
+        dx, nu = self.system.model.solve(self.factors, right, level)
         return jnp.where(self.system.free, dx, 0.0), nu
 
     def _expand(self, dx: Vector, nu: Float[Array, " h"], offset: Rows, dual: Rows) -> Direction:

@@ -94,7 +94,7 @@ class _Factored(eqx.Module):
         # dy = (a C dx - r_y) / (D + δ), so (H + Cᵀ diag(a / (D + δ)) C) dx + Eᵀdν = r_x + Cᵀ (a r_y / (D + δ)).
         r_x, r_y, r_eq = right
         model, active = self.matrix.model, self.matrix.active
-        dx, deq = self.factors.solve(r_x + model.rows_transposed(active * r_y / self.divisor), r_eq)
+        dx, deq = model.solve(self.factors, r_x + model.rows_transposed(active * r_y / self.divisor), r_eq)
         return dx, (active * model.rows(dx) - r_y) / self.divisor, deq
 
 

@@ -111,7 +111,20 @@ class StageModel(eqx.Module):
         S = lq.S + self.Gu.mT @ (weighted * self.Gx)
         R = lq.R + u[:, :, None] * eye_u + self.Gu.mT @ (weighted * self.Gu)
         factors = factorise(LQ(Q, S, R, lq.A, lq.B), self.scan)
-        return StageFactors(self, factors, delta, factors.is_definite)
+        return StageFactors(factors, delta, factors.is_definite)
+
+    def solve(
+        self, factors: "StageFactors", right: Float[Array, " n"], level: Float[Array, " h"]
+    ) -> tuple[Array, Array]:
+        """`dv` and `dν` with `M dv + Eᵀdν = right` and `E dv = level` (for the terminal rows `- δ dν`)."""
+        stages = self.stages
+        n = stages.horizon * stages.nx
+        last = level[n:] / factors.delta
+        q, r = self._split(right)
+        q, c = q.at[-1].add(self.last_h.T @ last), by_stage(level[:n], stages.horizon, stages.x_sizes)
+        x, u, nu = factors.factors.solve(-q, -r, c, jnp.zeros(stages.nx, right.dtype))
+        end = (self.last_h @ x[-1]) / factors.delta - last
+        return self._join(x, u), jnp.concatenate([by_leaf(nu, stages.x_sizes), end])
 
     @property
     def n_ineq(self) -> int:
@@ -136,7 +149,6 @@ class StageModel(eqx.Module):
 class StageFactors(eqx.Module):
     """A factored model."""
 
-    model: StageModel
     factors: Factors
     delta: Scalar
     is_definite: Bool[Array, ""]
@@ -146,17 +158,6 @@ class StageFactors(eqx.Module):
         """The reciprocal of the largest entry of the inverse of an input's weight: a lower estimate of the pivots."""
         largest = jnp.max(jnp.abs(self.factors.inverse))
         return jnp.where(self.is_definite, 1.0 / largest, 0.0)
-
-    def solve(self, right: Float[Array, " n"], level: Float[Array, " h"]) -> tuple[Array, Array]:
-        """`dv` and `dν` with `M dv + Eᵀdν = right` and `E dv = level` (for the terminal rows `- δ dν`)."""
-        model, stages = self.model, self.model.stages
-        n = stages.horizon * stages.nx
-        last = level[n:] / self.delta
-        q, r = model._split(right)
-        q, c = q.at[-1].add(model.last_h.T @ last), by_stage(level[:n], stages.horizon, stages.x_sizes)
-        x, u, nu = self.factors.solve(-q, -r, c, jnp.zeros(stages.nx, right.dtype))
-        end = (model.last_h @ x[-1]) / self.delta - last
-        return model._join(x, u), jnp.concatenate([by_leaf(nu, stages.x_sizes), end])
 
 
 def stage_model(
