@@ -16,3 +16,4 @@ from ._sensitivity import (
 )
 from ._solve import solve as solve
 from ._solve_batch import solve_batch as solve_batch
+from ._sqp import SQP as SQP

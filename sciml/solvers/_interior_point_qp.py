@@ -10,8 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
 from ..core import invalid, RESULTS, tree_where
 from ..programs import FlatProgram
 from ._abstract import AbstractSolver, Point
-from ._dense import DenseFactors
-from ._presolve import presolve, Recovery, Reduced
+from ._presolve import presolve, Recovery, Reduced, Units
 
 _STEP = 0.995  # fraction of the way to the boundary
 _PATIENCE = 12  # iterations in which the residual must improve by a tenth
@@ -25,7 +24,9 @@ class QPConstants(eqx.Module):
     """The reduced program, the way back, and what rules an instance out from the start."""
 
     reduced: Reduced
-    recovery: Recovery
+    units: Units
+    recovery: Recovery | None
+    """None where nothing was reduced: a subproblem of another solver."""
     contradictory: Bool[Array, ""]
     finite: Bool[Array, ""]
     inconsistent: Bool[Array, ""]
@@ -97,7 +98,7 @@ class InteriorPointQP(AbstractSolver):
             fix = "state the matrices in a `QuadraticProgram`, or use `InteriorPoint`"
             raise invalid("program", "a program of functions", "a `QuadraticProgram`", fix)
         data, limits = program.quadratic(p), program.limits(p)
-        reduced, recovery = presolve(
+        reduced, recovery, units = presolve(
             data, limits, rank=program.rank, is_bounded=program.is_bounded, rounds=self.equilibrations
         )
         defect = data.A @ recovery.decision(jnp.zeros_like(reduced.c)) - data.b
@@ -109,7 +110,7 @@ class InteriorPointQP(AbstractSolver):
         parts = [data.Q.ravel(), data.q, data.A.ravel(), data.b, data.G.ravel()]
         finite = jnp.all(jnp.asarray([jnp.all(jnp.isfinite(part)) for part in parts]))
         finite = finite & ~jnp.any(jnp.isnan(data.h))
-        return QPConstants(reduced, recovery, contradictory, finite, inconsistent)
+        return QPConstants(reduced, units, recovery, contradictory, finite, inconsistent)
 
     def init(self, program: FlatProgram, constants: QPConstants, x0: Array, p: Any, warm: Any) -> QPState:
         """Mehrotra's starting point, or the shifted iterate of `warm`; `x0` is not used."""
@@ -136,7 +137,7 @@ class InteriorPointQP(AbstractSolver):
         stopped = ~constants.finite | constants.contradictory | constants.inconsistent
         huge = jnp.full((), jnp.inf, dtype)
         slack = jnp.where(real, slack, 1.0)
-        at, residual = _evaluate(qp, constants.recovery, x, dual, eq)
+        at, residual = _evaluate(qp, constants.units, x, dual, eq)
         zero = jnp.asarray(0)
         return QPState(
             x, slack, dual, eq, *at, residual, huge, qp.is_equality, zero, huge, huge, zero, stopped, result
@@ -144,7 +145,7 @@ class InteriorPointQP(AbstractSolver):
 
     def step(self, program: FlatProgram, constants: QPConstants, state: QPState, p: Any) -> QPState:
         """One predictor-corrector iteration, or one attempt at the equations of the active set."""
-        qp, recovery = constants.reduced, constants.recovery
+        qp, units = constants.reduced, constants.units
         tol, stall_tol = self._tolerances(qp.c.dtype)
         real = qp.exists & ~qp.is_equality
         mu = jnp.sum(jnp.where(real, state.slack * state.dual, 0.0)) / jnp.maximum(
@@ -161,7 +162,7 @@ class InteriorPointQP(AbstractSolver):
         first = system.direction(r_dual, dropped, state.excess + slack, state.defect, -slack * dual)
         sigma = system.centring(first, mu)
         # The barrier must not vanish before the residual does: rounding would be all that is left to follow.
-        target = jnp.maximum(sigma * mu, 0.01 * tol * recovery.scales.objective)
+        target = jnp.maximum(sigma * mu, 0.01 * tol * units.objective)
         # The second solve corrects Mehrotra's prediction; while attempting, what the first one left.
         again = (r_dual, dropped, state.excess + slack, state.defect)
         again = tree_where(attempt, system.left(first, *again), again)
@@ -172,7 +173,7 @@ class InteriorPointQP(AbstractSolver):
         positive = lambda v: jnp.where(barrier > 0, jnp.maximum(v, tiny), v)
         x, eq = state.x + alpha * step.x, state.eq + alpha * step.eq
         dual, slack = positive(dual + alpha * step.dual), positive(state.slack + alpha * step.slack)
-        at, residual = _evaluate(qp, recovery, x, dual, eq)
+        at, residual = _evaluate(qp, units, x, dual, eq)
 
         usable = system.factors.is_definite & jnp.isfinite(residual) & jnp.all(jnp.isfinite(slack))
         accepted = usable & (~attempt | (residual <= tol))
@@ -220,6 +221,7 @@ class InteriorPointQP(AbstractSolver):
     ) -> tuple[Point, RESULTS, Any]:
         """The polished iterate with scaling and elimination undone."""
         recovery = constants.recovery
+        assert recovery is not None
         ineq, eq = recovery.multipliers(state.x, state.dual, state.eq)
         x = recovery.decision(state.x)
         lower, upper = program.limits(p)
@@ -247,7 +249,8 @@ class _System(eqx.Module):
     """The factored Newton system at an iterate."""
 
     qp: Reduced
-    factors: DenseFactors
+    factors: Any
+    """Those of the model, whatever it is."""
     weights: Float[Array, " m"]
     soft: Scalar
     """Regularisation of the rows."""
@@ -290,13 +293,13 @@ class _System(eqx.Module):
 
 
 def _evaluate(
-    qp: Reduced, recovery: Recovery, x: Array, dual: Array, eq: Array
+    qp: Reduced, units: Units, x: Array, dual: Array, eq: Array
 ) -> tuple[tuple[Array, Array, Array, Array], Scalar]:
     """`H x`, `Cᵀz + Eᵀν`, `C x - d`, `E x - e`, and the residual."""
     model = qp.model
     bent, pull = model.curvature(x), model.rows_transposed(dual) + model.equalities_transposed(eq)
     excess, defect = jnp.where(qp.exists, model.rows(x) - qp.d, 0.0), model.equalities(x) - qp.e
-    return (bent, pull, excess, defect), _largest(qp, recovery, bent + qp.c + pull, excess, defect, dual)
+    return (bent, pull, excess, defect), _largest(qp, units, bent + qp.c + pull, excess, defect, dual)
 
 
 def _guess(qp: Reduced, state: QPState, mu: Scalar) -> tuple[Bool[Array, ""], Bool[Array, " m"]]:
@@ -313,14 +316,13 @@ def _guess(qp: Reduced, state: QPState, mu: Scalar) -> tuple[Bool[Array, ""], Bo
     return jnp.any(real) & (again | (clear & (mu <= _AGAIN * state.attempted_at))), active
 
 
-def _largest(qp: Reduced, recovery: Recovery, slope: Array, excess: Array, r_eq: Array, dual: Array) -> Scalar:
+def _largest(qp: Reduced, units: Units, slope: Array, excess: Array, r_eq: Array, dual: Array) -> Scalar:
     """The largest entry of the KKT residual in the user's units: stationarity, violation, complementarity, sign."""
-    scales = recovery.scales
-    violation = jnp.where(qp.is_equality, jnp.abs(excess), jnp.maximum(excess, 0.0)) * recovery.row_size
-    products = jnp.where(qp.is_equality, 0.0, jnp.abs(dual * excess)) / scales.objective
-    signs = jnp.where(qp.is_equality, 0.0, -dual) / (recovery.row_size * scales.objective)
-    eq = jnp.abs(r_eq / scales.eq) if r_eq.size else jnp.abs(r_eq)
-    parts = [jnp.abs(recovery.slope(slope)), violation, products, signs, eq]
+    violation = jnp.where(qp.is_equality, jnp.abs(excess), jnp.maximum(excess, 0.0)) * units.row
+    products = jnp.where(qp.is_equality, 0.0, jnp.abs(dual * excess)) / units.objective
+    signs = jnp.where(qp.is_equality, 0.0, -dual) / (units.row * units.objective)
+    eq = jnp.abs(r_eq / units.eq) if r_eq.size else jnp.abs(r_eq)
+    parts = [jnp.abs(units.slope(slope)), violation, products, signs, eq]
     return jnp.max(jnp.concatenate(parts), initial=0.0)
 
 

@@ -3,6 +3,8 @@
 All of it depends on the matrices alone where it is expensive, so that a batch that shares them pays once.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Scalar
@@ -25,7 +27,7 @@ class Scales(eqx.Module):
 class Reduced(eqx.Module):
     """minimise `½ xᵀHx + cᵀx` subject to `C x <= d`, `E x = e`: the program that the iterations see."""
 
-    model: DenseModel
+    model: Any  # DenseModel, or whatever has its methods
     c: Float[Array, " k"]
     d: Float[Array, " m"]
     e: Float[Array, " e"]
@@ -33,6 +35,24 @@ class Reduced(eqx.Module):
     """Rows with a finite right-hand side."""
     is_equality: Bool[Array, " m"]
     """Lower bounds that coincide with upper bounds."""
+
+
+class Units(eqx.Module):
+    """What measures the residual of a reduced program in the units of the given one."""
+
+    basis: Float[Array, "n k"] | None
+    """Of the decision; None for the identity."""
+    column: Float[Array, " n"]
+    row: Float[Array, " m"]
+    """Unscaled row = scaled row times this."""
+    eq: Float[Array, " h"]
+    """Scaled equality = unscaled equality times this."""
+    objective: Scalar
+
+    def slope(self, r: Float[Array, " k"]) -> Float[Array, " n"]:
+        """An unscaled residual of stationarity."""
+        full = r if self.basis is None else self.basis @ r
+        return full / (self.column * self.objective)
 
 
 class Recovery(eqx.Module):
@@ -44,8 +64,6 @@ class Recovery(eqx.Module):
     basis: Float[Array, "n k"] | None
     inverse: Float[Array, "n h"] | None
     particular: Float[Array, " n"]
-    row_size: Float[Array, " m"]
-    """Unscaled row = scaled row times this."""
 
     def decision(self, y: Float[Array, " k"]) -> Float[Array, " n"]:
         """The unscaled decision; its eliminated equalities are corrected once for rounding."""
@@ -70,19 +88,14 @@ class Recovery(eqx.Module):
             nu = -(self.inverse.T @ slope)
         return scales.ineq * z[:g] / scales.objective, scales.eq * nu / scales.objective
 
-    def slope(self, r: Float[Array, " k"]) -> Float[Array, " n"]:
-        """An unscaled residual of stationarity."""
-        full = r if self.basis is None else self.basis @ r
-        return full / (self.scales.column * self.scales.objective)
-
     def _full(self, y: Float[Array, " k"]) -> Float[Array, " n"]:
         return y if self.basis is None else self.particular + self.basis @ y
 
 
 def presolve(
     data: Quadratic, limits: Limits, *, rank: int | None, is_bounded: bool, rounds: int
-) -> tuple[Reduced, Recovery]:
-    """The reduced program and the way back.
+) -> tuple[Reduced, Recovery, Units]:
+    """The reduced program, the way back, and its units.
 
     Args:
         data: matrices and vectors.
@@ -116,7 +129,8 @@ def presolve(
     exists = jnp.isfinite(rows)
     model = DenseModel(H, G, E, basis if is_bounded else None, is_bounded)
     reduced = Reduced(model, c, jnp.where(exists, rows, 0.0), e, exists, is_equality & exists)
-    return reduced, Recovery(scaled, scales, basis, inverse, x, jnp.concatenate(row_size))
+    units = Units(basis, scales.column, jnp.concatenate(row_size), scales.eq, scales.objective)
+    return reduced, Recovery(scaled, scales, basis, inverse, x), units
 
 
 def _equilibrate(data: Quadratic, rounds: int) -> tuple[Quadratic, Scales]:

@@ -1,0 +1,378 @@
+"""Sequential quadratic programming: a sequence of quadratic models, each solved by `InteriorPointQP`."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
+
+from ..core import RESULTS, tree_where
+from ..programs import bound_multipliers, flat_residual, FlatProgram
+from ._abstract import AbstractSolver, Point
+from ._dense import DenseFactors
+from ._evaluate import evaluate, Evaluation, Scaling, scaling_at, values
+from ._interior_point_qp import InteriorPointQP, QPConstants, QPState
+from ._models import ScaledModel
+from ._presolve import Reduced, Units
+from ._stage_model import StageFactors
+
+_HALVINGS = 20  # of the step
+_ARMIJO = 1e-4
+_MEMORY = 0.5  # weight of earlier merits in the reference of the line search
+_TRIALS = 8  # shifts of the Hessian
+_PATIENCE = 40  # iterations in which the residual must improve by a tenth
+_MOST_FAILURES = 10  # steps in a row that no length made acceptable
+
+
+class ShiftedModel(eqx.Module):
+    """A model with `½ shift |x|²` added to its Hessian."""
+
+    model: ScaledModel
+    shift: Scalar
+
+    def curvature(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
+        """`(H + shift I) x`."""
+        return self.model.curvature(x) + self.shift * x
+
+    def rows(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
+        """`C x`."""
+        return self.model.rows(x)
+
+    def rows_transposed(self, y: Float[Array, " m"]) -> Float[Array, " n"]:
+        """`Cᵀ y`."""
+        return self.model.rows_transposed(y)
+
+    def equalities(self, x: Float[Array, " n"]) -> Float[Array, " h"]:
+        """`E x`."""
+        return self.model.equalities(x)
+
+    def equalities_transposed(self, y: Float[Array, " h"]) -> Float[Array, " n"]:
+        """`Eᵀ y`."""
+        return self.model.equalities_transposed(y)
+
+    def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> DenseFactors | StageFactors:
+        """Factors of the shifted model."""
+        return self.model.factorise(weights, rho + self.shift, delta)
+
+    def solve(self, factors: Any, right: Float[Array, " n"], level: Float[Array, " h"]) -> tuple[Array, Array]:
+        """`dx` and `dν`, from factors of the shifted model."""
+        return self.model.solve(factors, right, level)
+
+
+class SQPState(eqx.Module):
+    """One iterate, in the scaled program."""
+
+    x: Float[Array, " n"]
+    dual: Float[Array, " m"]
+    """Multipliers of inequalities, lower and upper bounds."""
+    eq: Float[Array, " h"]
+    guess: Bool[Array, " m"]
+    """Rows that were active in the last quadratic program."""
+    has_guess: Bool[Array, ""]
+    scaling: Scaling
+    penalty: Scalar
+    reference: Scalar
+    """A running mean of merits, which a step has to stay below."""
+    shift: Scalar
+    residual: Scalar
+    best: Scalar
+    age: Int[Array, ""]
+    failures: Int[Array, ""]
+    inner: Int[Array, ""]
+    """Iterations of the quadratic programs so far."""
+    stopped: Bool[Array, ""]
+    result: RESULTS
+
+
+class SQP(AbstractSolver):
+    """Sequential quadratic programming with exact second derivatives.
+
+    Choose it where a good start is known: predictive control that starts from the last solution, sequences of similar
+    programs, learned warm starts. The active set of one iteration is the guess of the next, so that near a solution
+    each quadratic program costs one or two factorisations. `max_steps=1` is a real-time iteration. For a program that
+    is quadratic already it takes one step. On optimal-control programs each factorisation is a Riccati recursion,
+    linear in the horizon.
+
+    Each iteration linearises the constraints, makes the Lagrangian's Hessian positive definite on the null space of the
+    equalities by a shift where it is not, solves the quadratic program, and picks a step length by an l1 merit function
+    with a nonmonotone reference. Where the linearised constraints contradict each other, the step reduces the
+    violation by Levenberg-Marquardt.
+
+    Args:
+        tol: a success has an *unscaled* KKT residual of at most this; default 1e-8 in float64 and 1e-4 in float32.
+        stall_tol: where round-off stops the progress, still a success up to this; default `100 tol`.
+        inner_steps: most iterations of a quadratic program.
+        scale_to: as in `InteriorPoint`.
+        unbounded_at: a feasible iterate with an entry beyond this is reported as `RESULTS.unbounded`.
+
+    Gradient: by the `adjoint` of `solve`, never through the iterations.
+
+    Source: Nocedal & Wright (2006), Numerical Optimization, algorithm 18.3, with the nonmonotone line search of Zhang &
+    Hager (2004), DOI 10.1137/S1052623403428208, in place of a second-order correction; Diehl, Bock & Schlöder (2005),
+    A real-time iteration scheme for nonlinear optimization in optimal feedback control, DOI 10.1137/S0363012902400713.
+    """
+
+    tol: ScalarLike | None = None
+    stall_tol: ScalarLike | None = None
+    inner_steps: int = eqx.field(static=True, default=40)
+    scale_to: ScalarLike = 100.0
+    unbounded_at: ScalarLike = 1e10
+
+    def prepare(self, program: FlatProgram, p: Any) -> tuple[Array, Array]:
+        """The bounds at `p`."""
+        return program.limits(p)
+
+    def init(self, program: FlatProgram, constants: tuple[Array, Array], x0: Array, p: Any, warm: Any) -> SQPState:
+        """The start within its bounds, or the iterate of `warm` with its multipliers and active set."""
+        lower, upper = constants
+        crossed = jnp.any(~(lower <= upper))
+        x = x0 if warm is None else warm.x
+        x = jnp.where(crossed, x, jnp.clip(x, lower, upper))
+        scaling, (f, g, h), finite = scaling_at(program, x, p, self.scale_to)
+        n, dtype = x.size, x.dtype
+        none = jnp.zeros(g.size + 2 * n, dtype)
+        dual, eq, guess, has_guess = none, jnp.zeros_like(h), none > 0, jnp.asarray(False)
+        if warm is not None:
+            # Multipliers in the scaling of today's start.
+            by_f = scaling.objective / warm.scaling.objective
+            rows = jnp.concatenate([warm.scaling.ineq / scaling.ineq, jnp.ones(2 * n, dtype)])
+            dual, eq = warm.dual * rows * by_f, warm.eq * (warm.scaling.eq / scaling.eq) * by_f
+            guess, has_guess = warm.guess, warm.has_guess
+        result = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite_start)
+        result = RESULTS.where(crossed, RESULTS.contradictory_bounds, result)
+        zero, count = jnp.zeros((), dtype), jnp.asarray(0)
+        huge = jnp.full((), jnp.inf, dtype)
+        return SQPState(
+            x, dual, eq, guess, has_guess, scaling, penalty=zero + 1.0, reference=huge, shift=zero,
+            residual=huge, best=huge, age=count, failures=count, inner=count,
+            stopped=crossed | ~finite, result=result,
+        )  # fmt: skip
+
+    def step(self, program: FlatProgram, constants: tuple[Array, Array], state: SQPState, p: Any) -> SQPState:
+        """One quadratic program and one line search."""
+        tol, stall_tol = self._tolerances(state.x.dtype)
+        no = jnp.asarray(False)
+        at = evaluate(program, state.x, (state.dual[: state.scaling.ineq.size], state.eq), state.scaling, p, no)
+        residual = _residual(constants, state, at)
+        solved = residual <= tol
+        model, shift = _convex(at.model, state.shift)
+        qp = _subproblem(constants, state, at, model)
+        found, solved_qp, steps = self._solve(program, qp, state, p, solved | state.stopped, tol)
+        violation = jnp.sum(jnp.maximum(at.g, 0.0)) + jnp.sum(jnp.abs(at.h))
+        repair = _repair(constants, state, at)
+        dx = jnp.where(solved_qp, found.x, repair)
+        dual, eq = tree_where(solved_qp, (found.dual, found.eq), (state.dual, state.eq))
+
+        rows = jnp.concatenate([dual[: at.g.size], eq])
+        needed = 1.1 * jnp.max(jnp.abs(rows), initial=0.0) + 1e-3
+        penalty = jnp.where(needed > state.penalty, needed, jnp.maximum(needed, 0.5 * state.penalty))
+        merit_at = at.f + penalty * violation
+        # Another penalty is another merit function: its reference starts anew.
+        same = (penalty == state.penalty) & jnp.isfinite(state.reference)
+        reference = jnp.where(same, jnp.maximum(state.reference, merit_at), merit_at)
+        slope = jnp.where(solved_qp, at.gradient @ dx - penalty * violation, at.violation_gradient @ dx)
+        measure = lambda x: _merit(program, x, state.scaling, penalty, p, solved_qp)
+        start = jnp.where(solved_qp, reference, 0.5 * (jnp.sum(jnp.maximum(at.g, 0.0) ** 2) + jnp.sum(at.h**2)))
+        length, accepted = _search(measure, state.x, dx, start, jnp.minimum(slope, 0.0), constants)
+        # A model without lower bound says nothing about where to go: it needs curvature.
+        accepted = accepted & ~(found.result == RESULTS.unbounded)
+
+        move = lambda old, new: old + length * (new - old)
+        moved = eqx.tree_at(
+            lambda s: (s.x, s.dual, s.eq, s.guess, s.has_guess, s.penalty, s.reference, s.shift, s.inner),
+            state,
+            (
+                jnp.clip(state.x + length * dx, *_ordered(constants)),
+                move(state.dual, dual),
+                move(state.eq, eq),
+                found.dual > found.slack,
+                solved_qp,
+                penalty,
+                _MEMORY * reference + (1.0 - _MEMORY) * measure(state.x + length * dx),
+                shift,
+                state.inner + steps,
+            ),
+        )
+        improved = residual <= 0.9 * state.best
+        age = jnp.where(improved, 0, state.age + 1)
+        failures = jnp.where(accepted, 0, state.failures + 1)
+        stop, result = self._judge(state, at, residual, age, failures, repair, solved_qp, stall_tol)
+        result = RESULTS.where(solved, RESULTS.successful, result)
+        stop = stop | solved
+        # A step that failed is tried again with a larger shift.
+        moved = tree_where(accepted, moved, eqx.tree_at(lambda s: s.shift, state, 80.0 * jnp.maximum(shift, 1e-4)))
+        moved = tree_where(stop, state, moved)
+        best = jnp.where(improved, residual, state.best)
+        where = lambda s: (s.residual, s.best, s.age, s.failures, s.stopped, s.result)
+        return eqx.tree_at(where, moved, (residual, best, age, failures, stop, result))
+
+    def done(self, state: SQPState) -> Bool[Array, ""]:
+        """Whether the instance converged or failed."""
+        return state.stopped
+
+    def finish(
+        self, program: FlatProgram, constants: tuple[Array, Array], state: SQPState, p: Any
+    ) -> tuple[Point, RESULTS, Any]:
+        """The iterate with its scaling undone."""
+        scale = state.scaling
+        ineq = jnp.maximum(state.dual[: scale.ineq.size], 0.0) * scale.ineq / scale.objective
+        return Point(state.x, ineq, state.eq * scale.eq / scale.objective), state.result, (
+            jnp.zeros_like(state.penalty), jnp.asarray(0),
+        )  # fmt: skip
+
+    def _solve(
+        self, program: FlatProgram, qp: Reduced, state: SQPState, p: Any, skip: Bool[Array, ""], tol: Scalar
+    ) -> tuple[QPState, Bool[Array, ""], Array]:
+        """The quadratic program, started from the last active set; not at all for an instance that is done."""
+        inner = InteriorPointQP(tol=0.1 * tol)
+        dtype, one = qp.c.dtype, jnp.ones((), qp.c.dtype)
+        units = Units(None, jnp.ones_like(qp.c), jnp.ones_like(qp.d), jnp.ones_like(qp.e), one)
+        no = jnp.asarray(False)
+        constants = QPConstants(qp, units, None, contradictory=no, finite=~no, inconsistent=no)
+        first = inner.init(program, constants, qp.c, p, None)
+        guess = (state.guess & qp.exists) | qp.is_equality
+        first = eqx.tree_at(
+            lambda s: (s.guess, s.attempts, s.stopped),
+            first,
+            (guess, state.has_guess.astype(first.attempts.dtype), first.stopped | skip),
+        )
+
+        def going(carry: tuple[QPState, Array]) -> Array:
+            return ~carry[0].stopped & (carry[1] < self.inner_steps)
+
+        def go(carry: tuple[QPState, Array]) -> tuple[QPState, Array]:
+            return inner.step(program, constants, carry[0], p), carry[1] + 1
+
+        last, steps = jax.lax.while_loop(going, go, (first, jnp.asarray(0)))
+        small = jnp.finfo(dtype).eps ** 0.25
+        good = last.stopped & (last.result == RESULTS.successful) | (
+            last.residual <= small * (1.0 + jnp.max(jnp.abs(qp.c)))
+        )
+        return last, good & jnp.all(jnp.isfinite(last.x)), steps
+
+    def _tolerances(self, dtype: Any) -> tuple[Scalar, Scalar]:
+        tol = (1e-8 if dtype == jnp.float64 else 1e-4) if self.tol is None else self.tol
+        return jnp.asarray(tol, dtype), jnp.asarray(100 * tol if self.stall_tol is None else self.stall_tol, dtype)
+
+    def _judge(
+        self, state: SQPState, at: Evaluation, residual: Scalar, age: Array, failures: Array,
+        repair: Array, solved_qp: Bool[Array, ""], stall_tol: Scalar,
+    ) -> tuple[Bool[Array, ""], RESULTS]:  # fmt: skip
+        """Whether to stop an instance that cannot go on, and the reason."""
+        violated = at.violation > stall_tol
+        far = (jnp.max(jnp.abs(state.x), initial=0.0) > self.unbounded_at) & ~violated
+        slope = jnp.max(jnp.abs(at.violation_gradient), initial=0.0)
+        stuck = jnp.max(jnp.abs(repair), initial=0.0) <= 1e-6 * (1.0 + jnp.max(jnp.abs(state.x), initial=0.0))
+        hopeless = violated & ~solved_qp & ((slope <= 1e-5 * at.violation) | stuck)
+        worn_out = (age >= _PATIENCE) | (failures > _MOST_FAILURES)
+        result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
+        nearly = worn_out & violated & (slope <= 1e-2 * at.violation)
+        result = RESULTS.where(nearly, RESULTS.infeasible, result)
+        result = RESULTS.where(far, RESULTS.unbounded, result)
+        result = RESULTS.where(hopeless, RESULTS.infeasible, result)
+        result = RESULTS.where(~at.is_finite, RESULTS.nonfinite_step, result)
+        return worn_out | far | hopeless | ~at.is_finite, result
+
+
+def _ordered(constants: tuple[Array, Array]) -> tuple[Array, Array]:
+    lower, upper = constants
+    return lower, jnp.maximum(lower, upper)
+
+
+def _subproblem(constants: tuple[Array, Array], state: SQPState, at: Evaluation, model: ShiftedModel) -> Reduced:
+    """minimise `½ dᵀHd + ∇fᵀd` subject to `g + Jg d <= 0`, `h + Jh d = 0` and bounds."""
+    lower, upper = constants
+    width = upper - lower
+    fixed = width <= 10 * jnp.finfo(state.x.dtype).eps * jnp.maximum(
+        1.0, jnp.abs(jnp.where(jnp.isfinite(lower), lower, 0.0))
+    )
+    d = jnp.concatenate([-at.g, state.x - lower, jnp.where(fixed, jnp.inf, upper - state.x)])
+    exists = jnp.isfinite(d)
+    none = jnp.zeros(at.g.size, bool)
+    is_equality = jnp.concatenate([none, fixed, jnp.zeros_like(fixed)]) & exists
+    return Reduced(model, at.gradient, jnp.where(exists, d, 0.0), -at.h, exists, is_equality)
+
+
+def _convex(model: ScaledModel, last: Scalar) -> tuple[ShiftedModel, Scalar]:
+    """The model with the smallest shift of a ladder that makes it positive definite where the equalities hold."""
+    dtype = last.dtype
+    size = jnp.maximum(model.size(), 1.0)
+    rho, slope = jnp.finfo(dtype).eps ** 0.5 * size, model.eq_size()
+    delta = jnp.finfo(dtype).eps ** 0.5 * jnp.where(slope > 0, slope, 1.0) / size
+    weights = jnp.zeros(model.ineq.size + 2 * _decision_size(model), dtype)
+    definite = lambda shift: model.factorise(weights, rho + shift, delta).is_definite
+    first = jnp.where(last > 0, last / 8.0, 0.0)
+
+    def climb(carry: tuple[Array, Scalar, Array]) -> tuple[Array, Scalar, Array]:
+        _, shift, count = carry
+        shift = jnp.maximum(8.0 * shift, 1e-3 * size)
+        return definite(shift), shift, count + 1
+
+    going = lambda carry: ~carry[0] & (carry[2] < _TRIALS)
+    _, shift, _ = jax.lax.while_loop(going, climb, (definite(first), first, jnp.asarray(0)))
+    return ShiftedModel(model, shift), shift
+
+
+def _decision_size(model: ScaledModel) -> int:
+    inner = model.model
+    return inner.H.shape[0] if hasattr(inner, "H") else inner.stages.horizon * inner.stages.width
+
+
+def _repair(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> Array:
+    """A Levenberg-Marquardt step on `½‖h‖² + ½‖g₊‖²`, projected onto the bounds.
+
+    Where the model eliminates its equalities, they are satisfied to first order and the rest is reduced.
+    """
+    model, dtype = at.model, state.x.dtype
+    violated = jnp.concatenate([jnp.where(at.g > 0, 1.0, 0.0).astype(dtype), jnp.zeros(2 * state.x.size, dtype)])
+    size = 1.0 + model.largest_diagonal(violated) + model.eq_size() + model.size()
+    zero = jnp.zeros((), dtype)
+    if model.eliminates:
+        gradient, level, soft = at.violation_gradient - model.equalities_transposed(at.h), -at.h, zero + 1e-6
+    else:
+        gradient, level, soft = at.violation_gradient, jnp.zeros_like(at.h), zero + 1.0
+    factors = model.factorise(violated, 1e-3 * size, soft)
+    dx, _ = model.solve(factors, -gradient, level)
+    dx = jnp.where(factors.is_definite & jnp.all(jnp.isfinite(dx)), dx, -gradient / size)
+    return jnp.clip(state.x + dx, *_ordered(constants)) - state.x
+
+
+def _merit(program: FlatProgram, x: Array, scaling: Scaling, penalty: Scalar, p: Any, is_l1: Bool[Array, ""]) -> Scalar:
+    """`f + π (‖h‖₁ + ‖g₊‖₁)`, or half the squared violation."""
+    f, g, h = values(program, x, scaling, p)
+    over = jnp.maximum(g, 0.0)
+    l1 = f + penalty * (jnp.sum(over) + jnp.sum(jnp.abs(h)))
+    squares = 0.5 * (jnp.sum(over**2) + jnp.sum(h**2))
+    return jnp.where(jnp.isfinite(f), jnp.where(is_l1, l1, squares), jnp.inf)
+
+
+def _search(
+    measure: Any, x: Array, dx: Array, start: Scalar, slope: Scalar, constants: tuple[Array, Array]
+) -> tuple[Scalar, Bool[Array, ""]]:
+    """The longest of `1, ½, ¼, ...` that decreases the merit enough; tried one after the other."""
+    noise = 10 * jnp.finfo(x.dtype).eps * (1.0 + jnp.abs(start))
+
+    def good(length: Scalar) -> Array:
+        value = measure(jnp.clip(x + length * dx, *_ordered(constants)))
+        return jnp.isfinite(value) & (value <= start + _ARMIJO * length * slope + noise)
+
+    def halve(carry: tuple[Scalar, Array, Array]) -> tuple[Scalar, Array, Array]:
+        length, _, count = carry
+        return 0.5 * length, good(0.5 * length), count + 1
+
+    one = jnp.ones((), x.dtype)
+    going = lambda carry: ~carry[1] & (carry[2] < _HALVINGS)
+    length, accepted, _ = jax.lax.while_loop(going, halve, (one, good(one), jnp.asarray(0)))
+    return length, accepted
+
+
+def _residual(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> Scalar:
+    """The largest entry of the KKT residual in the user's own units, as `solve` will report it."""
+    scale, lower, upper = state.scaling, *constants
+    slope = at.slope / scale.objective
+    ineq = jnp.maximum(state.dual[: scale.ineq.size], 0.0) * scale.ineq / scale.objective
+    below, above = bound_multipliers(state.x, slope, lower, upper)
+    g, h = at.g / scale.ineq, at.h / scale.eq
+    residual = flat_residual(state.x, slope, g, h, constants, (ineq, below, above))
+    return jnp.where(at.is_finite, residual.largest, jnp.inf)

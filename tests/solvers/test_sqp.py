@@ -1,0 +1,128 @@
+"""Sequential quadratic programming on predictive control and on programs with a known answer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sciml.core import is_successful, RESULTS
+from sciml.programs import guess, OptimalControl, Program, QuadraticProgram, transcribe
+from sciml.solvers import InteriorPoint, KKTAdjoint, Smoothed, solve, SQP
+
+N = 8
+
+
+def pendulum(x, u, w, p):
+    """Angle [rad] and rate [rad/s] after 0.1 s under a torque, with a damping."""
+    rate = x[1] + 0.1 * (9.81 * jnp.sin(x[0]) - p["damping"] * x[1] + u[0])
+    return jnp.stack([x[0] + 0.1 * rate, rate])
+
+
+CONTROL = OptimalControl(
+    dynamics=pendulum,
+    stage=lambda x, u, w, p: 10.0 * x[0] ** 2 + 0.1 * x[1] ** 2 + 0.01 * u[0] ** 2,
+    terminal=lambda x, p: 100.0 * x[0] ** 2 + x[1] ** 2,
+    initial=lambda p: p["x0"],
+    path=lambda x, u, w, p: {"power": x[1] * u[0] - p["power"]},
+    terminal_eq=lambda x, p: x[1:] - 0.1 * x[:1],
+    horizon=N,
+    u_lower=-8.0,
+    u_upper=8.0,
+)
+PROGRAM = transcribe(CONTROL)
+P = {"x0": jnp.array([0.5, 0.0]), "damping": jnp.asarray(0.3), "power": jnp.asarray(4.0)}
+
+
+@jax.jit
+def sqp(p, warm=None):
+    return solve(PROGRAM, SQP(), guess(CONTROL, jnp.zeros((N, 1)), p), p, warm=warm, throw=False)
+
+
+@jax.jit
+def interior(p):
+    return solve(PROGRAM, InteriorPoint(tol=1e-10), guess(CONTROL, jnp.zeros((N, 1)), p), p, throw=False)
+
+
+def test_agrees_with_interior_point_on_control():
+    one, two = sqp(P), interior(P)
+    assert bool(is_successful(one.result)) and bool(is_successful(two.result))
+    np.testing.assert_allclose(one.value.u, two.value.u, atol=1e-6)
+    np.testing.assert_allclose(one.duals.ineq[0]["power"], two.duals.ineq[0]["power"], atol=1e-5)
+    np.testing.assert_allclose(one.duals.eq[0], two.duals.eq[0], atol=1e-5)
+    assert one.stats.residual.largest <= 1e-8
+    assert np.max(np.abs(one.value.u)) == pytest.approx(8.0)  # a bound is active
+    assert np.max(one.duals.ineq[0]["power"]) > 1e-3  # and so is a path limit
+
+
+def test_derivative_of_control_against_differences_and_a_dense_solve():
+    """By Riccati recursion, against central differences and against the same program without its structure."""
+    first = lambda p: sqp(p).value.u[2:5, 0]
+    weights = jnp.array([1.0, -2.0, 0.5])
+    slopes = jax.jit(jax.grad(lambda p: weights @ first(p)))(P)
+    h = 1e-5
+    for name in ("damping", "power"):
+        step = lambda d, name=name: weights @ first({**P, name: P[name] + d})
+        assert float(slopes[name]) == pytest.approx(float(step(h) - step(-h)) / (2 * h), rel=1e-5, abs=1e-7)
+    dense = Program(PROGRAM.objective, PROGRAM.ineq, PROGRAM.eq, PROGRAM.lower, PROGRAM.upper)
+    start = sqp(P).value
+    value = lambda p: weights @ solve(dense, InteriorPoint(tol=1e-10), start, p, throw=False).value.u[2:5, 0]
+    other = jax.jit(jax.grad(value))(P)
+    np.testing.assert_allclose(slopes["x0"], other["x0"], rtol=1e-5, atol=1e-7)
+
+
+def test_warm_start_and_real_time_iteration():
+    cold = sqp(P)
+    near = {**P, "x0": P["x0"] + jnp.array([0.003, -0.01])}
+    warm, fresh = sqp(near, cold.state), sqp(near)
+    assert warm.stats.steps < fresh.stats.steps
+    assert warm.state.inner < fresh.state.inner
+    np.testing.assert_allclose(warm.value.u, fresh.value.u, atol=1e-6)
+    once = solve(PROGRAM, SQP(), cold.value, near, warm=cold.state, max_steps=1, throw=False)
+    assert once.result == RESULTS.max_steps_reached
+    # One iteration leaves an error of second order in the change.
+    assert np.max(np.abs(once.value.u - fresh.value.u)) < 0.05 * np.max(np.abs(cold.value.u - fresh.value.u))
+
+
+def test_quadratic_program_takes_one_step():
+    program = QuadraticProgram(np.diag([1.0, 2.0]), [-3.0, 1.0], G=[[1.0, 1.0]], h=[1.0], lower=-1.0)
+    solution = solve(program, SQP(), jnp.zeros(2))
+    np.testing.assert_allclose(solution.value, [2.0, -1.0], atol=1e-9)
+    assert solution.stats.steps == 2  # the second finds that nothing is left to do
+
+
+def build(k):
+    """Several programs in two variables in one, by their number."""
+    circle = lambda z: z[0] ** 2 + z[1] ** 2
+    costs = [
+        lambda z: -z[0] - z[1],  # on the unit circle: (1, 1) / √2
+        lambda z: circle(z) + 0 * z[0],  # no point in both: infeasible
+        lambda z: (1 - z[0]) ** 2 + 100 * (z[1] - z[0] ** 2) ** 2,  # Rosenbrock, outside the unit circle
+        lambda z: z[0] + jnp.log(z[1]),  # logarithm of a negative number at the start
+    ]
+    limits = [
+        lambda z: jnp.stack([circle(z) - 1.0, -1.0 + 0 * z[0]]),
+        lambda z: jnp.stack([circle(z) - 1.0, 2.0 - z[0]]),
+        lambda z: jnp.stack([1.0 - circle(z), -1.0 + 0 * z[0]]),
+        lambda z: jnp.stack([circle(z) - 1.0, -1.0 + 0 * z[0]]),
+    ]
+    return Program(lambda z, k: jax.lax.switch(k, costs, z), ineq=lambda z, k: jax.lax.switch(k, limits, z))
+
+
+def test_answers_and_failures_side_by_side():
+    starts = jnp.array([[0.1, 0.3], [0.1, 0.3], [1.2, 1.3], [0.1, -0.3]])
+    one = lambda k, z0: solve(build(k), SQP(), z0, k, throw=False)
+    solution = jax.jit(jax.vmap(one))(jnp.arange(4), starts)
+    wanted = [RESULTS.successful, RESULTS.infeasible, RESULTS.successful, RESULTS.nonfinite_start]
+    assert [int(v) for v in solution.result._value] == [int(r._value) for r in wanted]
+    np.testing.assert_allclose(solution.value[0], np.sqrt([0.5, 0.5]), atol=1e-7)
+    np.testing.assert_allclose(solution.value[2], [1.0, 1.0], atol=1e-6)
+    assert np.all(np.isfinite(solution.value))
+
+
+def test_smoothed_derivative_is_finite_where_the_active_set_changes():
+    """min (z - p)² with z <= 0 at p = 0: slopes 1 and 0 on the two sides, a half in between."""
+    program = Program(lambda z, p: 0.5 * (z - p) ** 2, ineq=lambda z, p: z)
+    adjoint = KKTAdjoint(Smoothed(1e-4))
+    value = lambda p: solve(program, SQP(tol=1e-10), -0.1, p, adjoint=adjoint, throw=False).value
+    slopes = jax.jit(jax.vmap(jax.grad(value)))(jnp.array([-1.0, 0.0, 1.0]))
+    np.testing.assert_allclose(slopes, [1.0, 0.5, 0.0], atol=1e-3)
