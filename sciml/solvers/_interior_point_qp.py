@@ -147,6 +147,7 @@ class InteriorPointQP(AbstractSolver):
         """One predictor-corrector iteration, or one attempt at the equations of the active set."""
         qp, units = constants.reduced, constants.units
         tol, stall_tol = self._tolerances(qp.c.dtype)
+        tol = 0.5 * tol  # an outside evaluation has its own rounding
         real = qp.exists & ~qp.is_equality
         mu = jnp.sum(jnp.where(real, state.slack * state.dual, 0.0)) / jnp.maximum(
             jnp.sum(real.astype(qp.c.dtype)), 1.0
@@ -331,10 +332,10 @@ def _certificates(qp: Reduced, x: Array, dual: Array, eq: Array, bent: Array, pu
 
     Multipliers `z >= 0, ν` with `Cᵀz + Eᵀν = 0` and `dᵀz + eᵀν < 0` prove infeasibility; a direction `v` with
     `Hv = 0`, `Cv <= 0`, `Ev = 0` and `cᵀv < 0` proves unboundedness (Boyd & Vandenberghe 2004, section 5.8.3).
-    Tested up to the square root of the rounding error, relative to the size of multipliers or direction.
+    Tested up to 1e-8, or what rounding allows, relative to the size of multipliers or direction.
     """
     model = qp.model
-    small = jnp.finfo(qp.c.dtype).eps ** 0.5
+    small = jnp.maximum(jnp.finfo(qp.c.dtype).eps ** 0.75, 1e-8)
     size = lambda v: jnp.max(jnp.abs(v), initial=0.0)
     weight = jnp.maximum(size(dual), size(eq))
     value = jnp.sum(jnp.where(qp.exists, qp.d * dual, 0.0)) + qp.e @ eq

@@ -41,93 +41,133 @@ def referee(data, z, duals) -> float:
     return max(float(part.max()) for part in parts)
 
 
+SEEDS = range(6)
+ENTRIES = [lambda p, i=i: p[i] for i in range(8)]
+
+
 @cache
 def compiled(dtype):
-    def one(p):
-        program = QuadraticProgram(*[lambda p, i=i: p[i] for i in range(8)])
-        return solve(program, InteriorPointQP(), jnp.zeros(8, dtype), p, throw=False)
+    """Solutions of six programs, with every block from the instance."""
+    one = lambda p: solve(QuadraticProgram(*ENTRIES), InteriorPointQP(), jnp.zeros(8, dtype), p, throw=False)
+    batch = jax.jit(jax.vmap(one))
+    return lambda programs: batch(tuple(jnp.asarray(np.stack(block), dtype) for block in zip(*programs, strict=True)))
 
-    return jax.jit(one)
+
+@cache
+def random_solutions(dtype):
+    return compiled(dtype)([random_program(seed) for seed in SEEDS])
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("dtype", "tol"), [(jnp.float64, 1e-9), (jnp.float32, 3e-5)])
 def test_referee_agrees(seed: int, dtype, tol: float):
     """In float32 the referee sees the rounding of data of size 10 as well."""
-    data = random_program(seed)
-    solution = compiled(dtype)(tuple(jnp.asarray(v, dtype) for v in data))
+    solution = jax.tree.map(lambda leaf: leaf[seed], random_solutions(dtype))
     assert bool(is_successful(solution.result))
-    assert referee(data, np.asarray(solution.value, float), solution.duals) <= tol
+    assert referee(random_program(seed), np.asarray(solution.value, float), solution.duals) <= tol
 
 
 def test_agrees_with_the_general_solver():
-    data = random_program(7)
-    program = QuadraticProgram(*data)
-    quick, general = answer(program, 8), answer(program, 8, solver=InteriorPoint(tol=1e-10))
+    quick = jax.tree.map(lambda leaf: leaf[4], random_solutions(jnp.float64))
+    general = answer(QuadraticProgram(*random_program(4)), 8, solver=InteriorPoint(tol=1e-10))
     np.testing.assert_allclose(quick.value, general.value, atol=1e-7)
     np.testing.assert_allclose(quick.duals.eq, general.duals.eq, atol=1e-6)
     np.testing.assert_allclose(quick.duals.ineq, general.duals.ineq, atol=1e-6)
 
 
 SHARED = QuadraticProgram(*random_program(1)[:3], lambda p: p, *random_program(1)[4:])
+cold = jax.jit(jax.vmap(lambda b: answer(SHARED, 8, b)))
+LEVELS = jnp.asarray(random_program(1)[3]) + jnp.linspace(-0.05, 0.05, 6)[:, None]
 
 
 def test_what_is_shared_gives_the_same_answers():
     """Eliminated equalities (a known `A`) against equalities that stay (`A` from the instance)."""
     data = random_program(1)
-    general = QuadraticProgram(
-        data[0], data[1], lambda p: jnp.asarray(data[2]) + 0 * p[:, None], lambda p: p, *data[4:]
-    )
-    bs = jnp.asarray(data[3]) + jnp.linspace(-0.05, 0.05, 4)[:, None]
-    solved = [jax.jit(jax.vmap(lambda b, q=q: answer(q, 8, b)))(bs) for q in (SHARED, general)]
+    solved = [cold(LEVELS), compiled(jnp.float64)([(*data[:3], np.asarray(b), *data[4:]) for b in LEVELS])]
     assert bool(jnp.all(is_successful(solved[0].result) & is_successful(solved[1].result)))
     np.testing.assert_allclose(solved[0].value, solved[1].value, atol=1e-8)
     np.testing.assert_allclose(solved[0].duals.eq, solved[1].duals.eq, atol=1e-7)
 
 
 CASES = {
-    "no constraint": (QuadraticProgram(np.eye(2), [1.0, -2.0]), [-1.0, 2.0]),
-    "linear over a box": (QuadraticProgram(q=[1.0, -2.0], lower=-1.0, upper=[3.0, 4.0]), [-1.0, 4.0]),
-    "linear over a simplex": (QuadraticProgram(q=[-1.0, -2.0], G=[[1.0, 1.0]], h=[1.0], lower=0.0), [0.0, 1.0]),
-    "dependent rows": (QuadraticProgram(np.eye(2), A=[[1.0, 1.0], [2.0, 2.0]], b=[1.0, 2.0]), [0.5, 0.5]),
-    "as many rows as entries": (QuadraticProgram(np.eye(2), A=[[1.0, 1.0], [1.0, 2.0]], b=[1.0, 3.0]), [-1.0, 2.0]),
-    "a fixed entry": (QuadraticProgram(np.eye(2), [1.0, 1.0], lower=[0.5, -3.0], upper=[0.5, 3.0]), [0.5, -1.0]),
-    "infinite bounds": (QuadraticProgram(np.eye(2), [1.0, 1.0], lower=[0.0, -inf], upper=inf), [0.0, -1.0]),
+    "linear over a box": (dict(q=[1.0, -2.0], lower=[-1.0, -1.0], upper=[3.0, 4.0]), [-1.0, 4.0]),
+    "linear over a simplex": (dict(q=[-1.0, -2.0], G=[[1.0, 1.0]], h=[1.0], lower=[0.0, 0.0]), [0.0, 1.0]),
+    "dependent rows": (dict(Q=np.eye(2), A=[[1.0, 1.0], [2.0, 2.0]], b=[1.0, 2.0]), [0.5, 0.5]),
+    "as many rows as entries": (dict(Q=np.eye(2), A=[[1.0, 1.0], [1.0, 2.0]], b=[1.0, 3.0]), [-1.0, 2.0]),
+    "no constraint": (dict(Q=np.eye(2), q=[1.0, -2.0]), [-1.0, 2.0]),
+    "a fixed entry": (dict(Q=np.eye(2), q=[1.0, 1.0], lower=[0.5, -3.0], upper=[0.5, 3.0]), [0.5, -1.0]),
+    "infinite bounds": (dict(Q=np.eye(2), q=[1.0, 1.0], lower=[0.0, -inf]), [0.0, -1.0]),
     "a row without limit": (
-        QuadraticProgram(np.eye(2), [-1.0, 0.0], G=[[1.0, 0.0], [1.0, 1.0]], h=[inf, 0.5]), [0.75, -0.25],
+        dict(Q=np.eye(2), q=[-1.0, 0.0], G=[[1.0, 0.0], [1.0, 1.0]], h=[inf, 0.5]), [0.75, -0.25],
     ),
-    "the same row thrice": (QuadraticProgram(np.eye(2), [-3.0, -3.0], G=np.ones((3, 2)), h=np.ones(3)), [0.5, 0.5]),
+    "the same row thrice": (dict(Q=np.eye(2), q=[-3.0, -3.0], G=np.ones((3, 2)), h=np.ones(3)), [0.5, 0.5]),
+    "a strong row": (dict(Q=np.eye(2), q=[-3.0, -3.0], G=[[1.0, 1.0]], h=[1.0], lower=[-3.0, -3.0]), [0.5, 0.5]),
+    "a weak row": (dict(Q=np.eye(2), q=[-0.5, -0.5], G=[[1.0, 1.0]], h=[1.0]), [0.5, 0.5]),
 }  # fmt: skip
+FAILURES = {
+    "contradicting rows": (dict(Q=np.eye(2), G=[[1.0, 0.0], [-1.0, 0.0]], h=[0.0, -1.0]), "infeasible"),
+    "rows against bounds": (dict(Q=np.eye(2), G=[[1.0, 1.0]], h=[-1.0], lower=[0.0, 0.0]), "infeasible"),
+    "contradicting equalities": (dict(Q=np.eye(2), A=[[1.0, 1.0], [2.0, 2.0]], b=[1.0, 3.0]), "infeasible"),
+    "linear, no limit": (dict(q=[1.0, 2.0]), "unbounded"),
+    "flat in one direction": (dict(Q=np.diag([1.0, 0.0]), q=[1.0, 1.0], upper=[1.0, 1.0]), "unbounded"),
+    "crossed bounds": (dict(Q=np.eye(2), lower=[1.0, 1.0], upper=[0.0, 0.0]), "contradictory_bounds"),
+    "a row below everything": (dict(Q=np.eye(2), G=[[1.0, 0.0]], h=[-inf]), "contradictory_bounds"),
+    "not a number": (dict(Q=np.eye(2), q=[np.nan, 0.0]), "nonfinite_start"),
+    "not convex": (dict(Q=np.diag([1.0, -1.0]), q=[1.0, 1.0]), "stalled"),
+}
+LANES = list(CASES) + list(FAILURES)
+
+
+def padded(blocks: dict) -> tuple[np.ndarray, ...]:
+    """All blocks of one shape: equalities `0 = 0` and rows without limit where there are none."""
+    shapes = {"Q": (2, 2), "q": (2,), "A": (2, 2), "b": (2,), "G": (3, 2), "h": (3,), "lower": (2,), "upper": (2,)}
+    fill = {"h": inf, "lower": -inf, "upper": inf}
+    whole = {name: np.full(shape, fill.get(name, 0.0)) for name, shape in shapes.items()}
+    for name, block in blocks.items():
+        whole[name][: len(block)] = block
+    return tuple(whole.values())
+
+
+DATA = tuple(jnp.asarray(np.stack(block)) for block in zip(*[padded({**CASES, **FAILURES}[k][0]) for k in LANES], strict=True))
+PADDED = QuadraticProgram(*ENTRIES)
+
+
+@cache
+def degenerate():
+    return jax.jit(jax.vmap(lambda p: answer(PADDED, 2, p)))(DATA)
+
+
+def lane(name: str):
+    return jax.tree.map(lambda leaf: leaf[LANES.index(name)], degenerate())
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_degenerate_shapes(name: str):
-    program, wanted = CASES[name]
-    solution = answer(program, 2)
+    solution = lane(name)
     assert named(solution) == "successful"
-    np.testing.assert_allclose(solution.value, wanted, atol=1e-9)
+    np.testing.assert_allclose(solution.value, CASES[name][1], atol=1e-9)
     assert solution.stats.residual.largest <= 1e-8
-
-
-FAILURES = {
-    "contradicting rows": (QuadraticProgram(np.eye(2), G=[[1.0, 0.0], [-1.0, 0.0]], h=[0.0, -1.0]), "infeasible"),
-    "rows against bounds": (QuadraticProgram(np.eye(2), G=[[1.0, 1.0]], h=[-1.0], lower=0.0), "infeasible"),
-    "contradicting equalities": (QuadraticProgram(np.eye(2), A=[[1.0, 1.0], [2.0, 2.0]], b=[1.0, 3.0]), "infeasible"),
-    "linear, no limit": (QuadraticProgram(q=[1.0, 2.0]), "unbounded"),
-    "flat in one direction": (QuadraticProgram(np.diag([1.0, 0.0]), [1.0, 1.0], upper=1.0), "unbounded"),
-    "crossed bounds": (QuadraticProgram(np.eye(2), lower=1.0, upper=0.0), "contradictory_bounds"),
-    "a row below everything": (QuadraticProgram(np.eye(2), G=[[1.0, 0.0]], h=[-inf]), "contradictory_bounds"),
-    "not a number": (QuadraticProgram(np.eye(2), [np.nan, 0.0]), "nonfinite_start"),
-    "not convex": (QuadraticProgram(np.diag([1.0, -1.0]), [1.0, 1.0]), "stalled"),
-}
 
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_failures_have_names(name: str):
-    program, wanted = FAILURES[name]
-    solution = answer(program, 2)
-    assert named(solution) == wanted
+    solution = lane(name)
+    assert named(solution) == FAILURES[name][1]
     assert bool(jnp.all(jnp.isfinite(solution.value)))
+
+
+@pytest.mark.parametrize("name", ["no constraint", "dependent rows", "as many rows as entries"])
+def test_special_shapes(name: str):
+    """Missing blocks, and equalities that are known and eliminated, are programs of their own."""
+    blocks, wanted = CASES[name]
+    solution = answer(QuadraticProgram(**blocks), 2)
+    assert named(solution) == "successful"
+    np.testing.assert_allclose(solution.value, wanted, atol=1e-9)
+
+
+def test_known_equalities_that_contradict():
+    blocks, wanted = FAILURES["contradicting equalities"]
+    assert named(answer(QuadraticProgram(**blocks), 2)) == wanted
 
 
 def test_failures_leave_their_neighbours_alone():
@@ -144,10 +184,9 @@ def test_failures_leave_their_neighbours_alone():
 
 
 def test_warm_start_and_state():
-    cold = answer(SHARED, 8, jnp.asarray(random_program(1)[3]))
-    near = jnp.asarray(random_program(1)[3]) * 1.001
-    warm = solve(SHARED, InteriorPointQP(), jnp.zeros(8), near, warm=cold.state)
-    np.testing.assert_allclose(warm.value, answer(SHARED, 8, near).value, atol=1e-9)
+    state = cold(LEVELS).state
+    warm = jax.jit(jax.vmap(lambda b, state: solve(SHARED, InteriorPointQP(), jnp.zeros(8), b, warm=state)))
+    np.testing.assert_allclose(warm(LEVELS * 1.001, state).value, cold(LEVELS * 1.001).value, atol=1e-9)
 
 
 def test_needs_matrices():
@@ -158,13 +197,11 @@ def test_needs_matrices():
 
 
 def test_health():
-    """At z = (½, ½) the row has the multiplier 2.5; the bound of -3 is far."""
-    program = QuadraticProgram(np.eye(2), [-3.0, -3.0], G=[[1.0, 1.0]], h=[1.0], lower=-3.0)
-    health = derivative_health(program, answer(program, 2))
-    assert health.margin == pytest.approx(2.5)
-    assert health.residual < 1e-9 and health.pivot > 0
-    weak = QuadraticProgram(np.eye(2), [-0.5, -0.5], G=[[1.0, 1.0]], h=[1.0])
-    assert derivative_health(weak, answer(weak, 2)).margin < 1e-4
-    failed, _ = FAILURES["contradicting rows"]
-    report = derivative_health(failed, answer(failed, 2))
-    assert report.margin == 0 and report.pivot == 0 and report.residual == jnp.inf
+    """At z = (½, ½) the strong row has the multiplier 2.5, and the bound of -3 is as far as 3.5; the weak row has none."""
+    reports = jax.jit(jax.vmap(lambda solution, p: derivative_health(PADDED, solution, p)))(degenerate(), DATA)
+    report = lambda name: jax.tree.map(lambda leaf: leaf[LANES.index(name)], reports)
+    strong, weak, failed = report("a strong row"), report("a weak row"), report("contradicting rows")
+    assert strong.residual < 1e-9 and strong.pivot > 0
+    assert strong.margin == pytest.approx(1.0)  # that of rows without limit, which count as -1
+    assert weak.margin < 1e-4
+    assert failed.margin == 0 and failed.pivot == 0 and failed.residual == jnp.inf
