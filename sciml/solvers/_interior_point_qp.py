@@ -15,6 +15,7 @@ from ._presolve import presolve, Recovery, Reduced, Units
 _STEP = 0.995  # fraction of the way to the boundary
 _PATIENCE = 12  # iterations in which the residual must improve by a tenth
 _CLEAR = 2.0  # ratio of slack and multiplier from which a row counts as clearly active or inactive
+_MORE, _MOST = 1e3, 1.0  # growth and limit of the primal regularisation of the scaled matrix
 _HOPELESS = 1e-3  # gradient of the violation relative to the violation: a stalled instance is infeasible
 _ATTEMPTS = 3  # active sets tried in a row, each corrected by the signs that the last one gave
 _AGAIN = 0.1  # decrease of the barrier parameter after which a failed attempt at the active set is repeated
@@ -54,6 +55,8 @@ class QPState(eqx.Module):
     """The active set to try next, as the last attempt suggests."""
     attempts: Int[Array, ""]
     """How many active sets in a row were tried in vain."""
+    rho: Scalar
+    """Primal regularisation, larger where rounding left the last matrix without a factor."""
     attempted_at: Scalar
     """The barrier parameter when the equations of the active set were last tried."""
     best: Scalar
@@ -140,7 +143,7 @@ class InteriorPointQP(AbstractSolver):
         at, residual = _evaluate(qp, constants.units, x, dual, eq)
         zero = jnp.asarray(0)
         return QPState(
-            x, slack, dual, eq, *at, residual, huge, qp.is_equality, zero, huge, huge, zero, stopped, result
+            x, slack, dual, eq, *at, residual, huge, qp.is_equality, zero, rho, huge, huge, zero, stopped, result
         )  # fmt: skip
 
     def step(self, program: FlatProgram, constants: QPConstants, state: QPState, p: Any) -> QPState:
@@ -184,7 +187,10 @@ class InteriorPointQP(AbstractSolver):
         residual = new[-1]
         improved = residual <= 0.9 * state.best
         age = jnp.where(improved, 0, state.age + 1)
-        worn_out = (age >= _PATIENCE) | ~(usable | attempt)
+        # A matrix without a factor, or a step that is not finite, is tried again with more regularisation.
+        least, _ = self._regularisation(qp.c.dtype)
+        rho = jnp.where(usable | attempt, jnp.maximum(0.1 * state.rho, least), _MORE * state.rho)
+        worn_out = (age >= _PATIENCE) | (rho > _MOST)
         infeasible, unbounded = _certificates(qp, x, dual, eq, at[0], at[1])
         infeasible, unbounded = infeasible & accepted, unbounded & accepted
         infeasible = infeasible | (worn_out & _is_hopeless(qp, new[6], new[7], stall_tol))
@@ -197,7 +203,8 @@ class InteriorPointQP(AbstractSolver):
         # Rows that the attempt violates come in, rows with a negative multiplier go out.
         guess = (real & (dual > -at[2])) | qp.is_equality
         attempts = jnp.where(attempt & (state.attempts < _ATTEMPTS - 1), state.attempts + 1, 0)
-        return QPState(*new, mu, guess, attempts, last, jnp.where(improved, residual, state.best), age, stop, result)
+        best = jnp.where(improved, residual, state.best)
+        return QPState(*new, mu, guess, attempts, rho, last, best, age, stop, result)
 
     def _system(
         self, qp: Reduced, state: QPState, mu: Scalar, attempt: Bool[Array, ""], active: Array, barrier: Array
@@ -206,11 +213,11 @@ class InteriorPointQP(AbstractSolver):
 
         `ds = -(C dx + r) + δ dz` and `s dz + z ds = r_c` give `dz = W (C dx + r + r_c / z)` with `W = z / (s + δ z)`.
         """
-        rho, delta = self._regularisation(qp.c.dtype)
+        _, delta = self._regularisation(qp.c.dtype)
         soft = jnp.maximum(jnp.minimum(mu, delta), jnp.finfo(qp.c.dtype).eps ** 0.5)
         weights = barrier * state.dual / (state.slack + soft * state.dual)
         weights = jnp.where(attempt | qp.is_equality, jnp.where(active, 1.0 / delta, 0.0), weights)
-        factors = qp.model.factorise(weights, rho, delta)
+        factors = qp.model.factorise(weights, state.rho, delta)
         return _System(qp, factors, weights, soft, barrier * state.slack, state.dual, barrier)
 
     def done(self, state: QPState) -> Bool[Array, ""]:
