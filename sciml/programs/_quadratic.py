@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Scalar
 
 from ..core import invalid
@@ -118,7 +119,7 @@ class QuadraticProgram(AbstractProgram):
 
     def _cost(self, z: Float[Array, " n"], p: Any) -> Scalar:
         curved = 0.0 if self.Q is None else 0.5 * (z @ (_at(self.Q, p) @ z))
-        return curved + (0.0 if self.q is None else jnp.asarray(_at(self.q, p)) @ z)
+        return jnp.asarray(curved + (0.0 if self.q is None else jnp.asarray(_at(self.q, p)) @ z))
 
     def _excess(self, z: Float[Array, " n"], p: Any) -> Float[Array, " g"]:
         h = jnp.asarray(_at(self.h, p))
@@ -147,7 +148,7 @@ def _rank(A: Any) -> int | None:
     """The numerical rank of a matrix with known values, up to a thousand rounding errors of its dtype."""
     if A is None:
         return 0
-    if callable(A) or isinstance(A, jax.core.Tracer):
+    if callable(A) or isinstance(A, Tracer):
         return None
     values = np.asarray(A, float)
     if not np.all(np.isfinite(values)) or values.ndim != 2 or 0 in values.shape:

@@ -58,7 +58,8 @@ def _implicit_jvp(primals: Any, tangents: Any) -> Any:
 
     def at(moving: Any) -> Any:
         flat, p = eqx.combine(moving, still)
-        return conditions(flat, *jnp.split(root, [n, n + g]), p)
+        x, ineq, eq = jnp.split(root, [n, n + g])
+        return conditions(flat, x, ineq, eq, p)
 
     _, moved = jax.jvp(at, (moving,), ((t_flat, t_p),))
     return (root, rest), (tangent(flat, sensitivity, root, p, moved, ok), jtu.tree_map(lambda _: None, rest))

@@ -170,7 +170,9 @@ class InteriorPointQP(AbstractSolver):
         # The second solve corrects Mehrotra's prediction; while attempting, what the first one left.
         again = (r_dual, dropped, state.excess + slack, state.defect)
         again = tree_where(attempt, system.left(first, *again), again)
-        second = system.direction(*again, barrier * (target - slack * dual - first.slack * first.dual))
+        r_dual, dropped, r_rows, r_eq = again
+        r_comp = barrier * (target - slack * dual - first.slack * first.dual)
+        second = system.direction(r_dual, dropped, r_rows, r_eq, r_comp)
         alpha = jnp.where(attempt, 1.0, jnp.minimum(1.0, _STEP * system.length(second)))
         step = tree_where(attempt, jax.tree.map(jnp.add, first, second), second)
         tiny = jnp.finfo(qp.c.dtype).tiny ** 0.5
@@ -204,7 +206,11 @@ class InteriorPointQP(AbstractSolver):
         guess = (real & (dual > -at[2])) | qp.is_equality
         attempts = jnp.where(attempt & (state.attempts < _ATTEMPTS - 1), state.attempts + 1, 0)
         best = jnp.where(improved, residual, state.best)
-        return QPState(*new, mu, guess, attempts, rho, last, best, age, stop, result)
+        x, slack, dual, eq, bent, pull, excess, defect, residual = new
+        return QPState(
+            x, slack, dual, eq, bent, pull, excess, defect, residual,
+            mu, guess, attempts, rho, last, best, age, stop, result,
+        )  # fmt: skip
 
     def _system(
         self, qp: Reduced, state: QPState, mu: Scalar, attempt: Bool[Array, ""], active: Array, barrier: Array

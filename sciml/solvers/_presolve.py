@@ -106,8 +106,7 @@ def presolve(
     """
     scaled, scales = _equilibrate(data, rounds)
     n = scaled.q.size
-    reduce = rank is not None and 0 < rank < n
-    basis, inverse = null_space(scaled.A, rank) if reduce else (None, None)
+    basis, inverse = null_space(scaled.A, rank) if rank is not None and 0 < rank < n else (None, None)
     x = jnp.zeros_like(scaled.q) if inverse is None else inverse @ scaled.b
     H, G, c, h = scaled.Q, scaled.G, scaled.q, scaled.h
     E, e = scaled.A, scaled.b

@@ -196,7 +196,11 @@ def _solve(matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Array,
 def _as_vectors(matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Callable, Array, Callable]:
     """The matrix as a function of one vector, the right-hand side as one, and the way back to three parts."""
     ends = [right[0].size, right[0].size + right[1].size]
-    cut = lambda v: tuple(jnp.split(v, ends))
+
+    def cut(v: Array) -> tuple[Array, Array, Array]:
+        x, rows, eq = jnp.split(v, ends)
+        return x, rows, eq
+
     return lambda v: jnp.concatenate(matrix.times(cut(v))), jnp.concatenate(right), cut
 
 
@@ -234,8 +238,9 @@ class Health(eqx.Module):
     """How far the derivative of a solution can be trusted; one value for each instance."""
 
     margin: Scalar
-    """Strict complementarity: the smallest `|multiplier - distance|` over all inequalities and bounds. Near zero the
-    active set is about to change and derivatives of the two sides differ."""
+    """Strict complementarity: the smallest `|multiplier - distance|` over all inequalities and bounds. Near zero (where
+    a solver knows it to the square root of its tolerance) the active set is about to change and derivatives of the two
+    sides differ."""
     pivot: Scalar
     """The smallest pivot of the condensed, regularised KKT matrix; zero if it is not positive definite."""
     residual: Scalar
@@ -258,7 +263,7 @@ def health_at(
     factored = factorise(matrix)
     # A right-hand side that has a solution even where the matrix is singular.
     right = matrix.times((jnp.ones(program.size, root.dtype), matrix.active, jnp.ones(program.n_eq, root.dtype)))
-    rest = jax.tree.map(jnp.subtract, right, matrix.times(sensitivity.solve(matrix, right)))
+    rest = jax.tree.map(jnp.subtract, right, matrix.times(factored(right)))
     size = lambda tree: jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in tree))
     residual = jnp.where(ok, size(rest) / size(right), jnp.inf)
     return Health(jnp.where(ok, margin, 0.0), jnp.where(ok, factored.factors.pivot, 0.0), residual)

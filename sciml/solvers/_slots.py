@@ -133,7 +133,7 @@ def on_devices(job: Job, count: Int[Array, ""], width: int, tail: int, mesh: Mes
     arrays, static = eqx.partition((job.program, job.solver, job.shared), eqx.is_array)
 
     def on_one(arrays: Any, batched: Any, count: Array) -> Any:
-        part = Job(*eqx.combine(arrays, static), *batched, job.max_steps)
+        part = Job(*eqx.combine(arrays, static), *batched, job.max_steps)  # pyright: ignore[reportCallIssue]
         # A device with nothing but padding solves the last instance once more.
         before = jax.lax.axis_index(axis).astype(count.dtype) * part.size
         return through_slots(part, jnp.clip(count - before, 1, part.size), width, tail)

@@ -156,7 +156,7 @@ class SQP(AbstractSolver):
         at = evaluate(program, state.x, (state.dual[: state.scaling.ineq.size], state.eq), state.scaling, p, no)
         residual = _residual(constants, state, at)
         solved = residual <= tol
-        model, shift = _convex(at.model, state.shift)
+        model, shift = _convex(at.model, state.x.size, state.shift)
         qp = _subproblem(constants, state, at, model)
         found, solved_qp, steps = self._solve(program, qp, state, p, solved | state.stopped, tol)
         violation = jnp.sum(jnp.maximum(at.g, 0.0)) + jnp.sum(jnp.abs(at.h))
@@ -294,13 +294,13 @@ def _subproblem(constants: tuple[Array, Array], state: SQPState, at: Evaluation,
     return Reduced(model, at.gradient, jnp.where(exists, d, 0.0), -at.h, exists, is_equality)
 
 
-def _convex(model: ScaledModel, last: Scalar) -> tuple[ShiftedModel, Scalar]:
+def _convex(model: ScaledModel, n: int, last: Scalar) -> tuple[ShiftedModel, Scalar]:
     """The model with the smallest shift of a ladder that makes it positive definite where the equalities hold."""
     dtype = last.dtype
     size = jnp.maximum(model.size(), 1.0)
     rho, slope = jnp.finfo(dtype).eps ** 0.5 * size, model.eq_size()
     delta = jnp.finfo(dtype).eps ** 0.5 * jnp.where(slope > 0, slope, 1.0) / size
-    weights = jnp.zeros(model.ineq.size + 2 * _decision_size(model), dtype)
+    weights = jnp.zeros(model.ineq.size + 2 * n, dtype)
     definite = lambda shift: model.factorise(weights, rho + shift, delta).is_definite
     first = jnp.where(last > 0, last / 8.0, 0.0)
 
@@ -312,11 +312,6 @@ def _convex(model: ScaledModel, last: Scalar) -> tuple[ShiftedModel, Scalar]:
     going = lambda carry: ~carry[0] & (carry[2] < _TRIALS)
     _, shift, _ = jax.lax.while_loop(going, climb, (definite(first), first, jnp.asarray(0)))
     return ShiftedModel(model, shift), shift
-
-
-def _decision_size(model: ScaledModel) -> int:
-    inner = model.model
-    return inner.H.shape[0] if hasattr(inner, "H") else inner.stages.horizon * inner.stages.width
 
 
 def _repair(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> Array:
