@@ -118,16 +118,16 @@ class QuadraticProgram(AbstractProgram):
         return Quadratic(**blocks)
 
     def _cost(self, z: Float[Array, " n"], p: Any) -> Scalar:
-        curved = 0.0 if self.Q is None else 0.5 * (z @ (_at(self.Q, p) @ z))
-        return jnp.asarray(curved + (0.0 if self.q is None else jnp.asarray(_at(self.q, p)) @ z))
+        curved = 0.0 if self.Q is None else 0.5 * (z @ (_like(z, self.Q, p) @ z))
+        return jnp.asarray(curved + (0.0 if self.q is None else _like(z, self.q, p) @ z))
 
     def _excess(self, z: Float[Array, " n"], p: Any) -> Float[Array, " g"]:
-        h = jnp.asarray(_at(self.h, p))
+        h = _like(z, self.h, p)
         finite = jnp.isfinite(h)
-        return jnp.where(finite, _at(self.G, p) @ z - jnp.where(finite, h, 0.0), -1.0)
+        return jnp.where(finite, _like(z, self.G, p) @ z - jnp.where(finite, h, 0.0), -1.0)
 
     def _defect(self, z: Float[Array, " n"], p: Any) -> Float[Array, " h"]:
-        return _at(self.A, p) @ z - _at(self.b, p)
+        return _like(z, self.A, p) @ z - _like(z, self.b, p)
 
 
 def null_space(A: Float[Array, "h n"], rank: int) -> tuple[Float[Array, "n k"], Float[Array, "n h"]]:
@@ -168,6 +168,11 @@ def _array(entry: Any) -> Any:
 
 def _at(entry: Any, p: Any) -> Any:
     return entry(p) if callable(entry) else entry
+
+
+def _like(z: Array, entry: Any, p: Any) -> Array:
+    """The value of an entry in the dtype of the decision."""
+    return jnp.asarray(_at(entry, p)).astype(z.dtype)
 
 
 def _check(shapes: dict[str, tuple[int, ...] | None], n: int | None) -> None:

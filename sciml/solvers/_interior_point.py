@@ -134,7 +134,9 @@ class InteriorPoint(AbstractSolver):
         self, constants: Constants, old: State, new: State, at: Evaluation, trial: Trial, stall_tol: Scalar
     ) -> tuple[Bool[Array, ""], RESULTS]:
         """Whether to stop an instance that cannot go on, and the reason."""
-        violated = at.violation > stall_tol
+        # Far out, rounding alone violates constraints.
+        reach = jnp.max(jnp.abs(old.x), initial=0.0)
+        violated = at.violation > stall_tol + 1e3 * jnp.finfo(old.x.dtype).eps * reach
         far = jnp.max(jnp.abs(new.x), initial=0.0) > self.unbounded_at
         far = (far | (at.f < -(self.unbounded_at**2) * old.scaling.objective)) & ~old.restoring
         lost = far & ~violated

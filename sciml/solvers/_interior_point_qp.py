@@ -13,7 +13,7 @@ from ._abstract import AbstractSolver, Point
 from ._presolve import presolve, Recovery, Reduced, Units
 
 _STEP = 0.995  # fraction of the way to the boundary
-_PATIENCE = 12  # iterations in which the residual must improve by a tenth
+_PATIENCE = 20  # iterations in which the residual must improve by a tenth
 _CLEAR = 2.0  # ratio of slack and multiplier from which a row counts as clearly active or inactive
 _MORE, _MOST = 1e3, 1.0  # growth and limit of the primal regularisation of the scaled matrix
 _HOPELESS = 1e-3  # gradient of the violation relative to the violation: a stalled instance is infeasible

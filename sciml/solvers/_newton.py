@@ -163,9 +163,9 @@ def newton_system(constants: Constants, state: State, at: Evaluation) -> System:
     weights = jnp.where(state.restoring, violated, sigma)
     size = jnp.maximum(model.size(), 1e-3)
     # Entries fixed by their bounds do not move: their own diagonal entry outweighs all others.
-    pinned = jnp.concatenate(
-        [jnp.zeros(n_g, dtype), jnp.where(constants.is_fixed, 1e8 * size, 0.0), jnp.zeros(n, dtype)]
-    )
+    diagonal = model.largest_diagonal(weights)
+    pin = jnp.where(constants.is_fixed, 1e8 * jnp.maximum(size, diagonal), 0.0)
+    pinned = jnp.concatenate([jnp.zeros(n_g, dtype), pin, jnp.zeros(n, dtype)])
     slope = model.eq_size()
     delta = jnp.finfo(dtype).eps ** 0.5 * jnp.where(slope > 0, slope, 1.0) / size
     reach = 1.0 + model.largest_diagonal(jnp.where(is_bound, 0.0, weights)) + slope
@@ -179,7 +179,7 @@ def newton_system(constants: Constants, state: State, at: Evaluation) -> System:
     centred = jnp.where(state.restoring, on_bounds * centred, centred)
     offset = jnp.where(state.restoring, 0.0, at.g + state.slack)
     offset = jnp.concatenate([offset, jnp.zeros_like(t[n_g:])])
-    diagonal, weights = model.largest_diagonal(weights), weights + pinned
+    weights = weights + pinned
     softness = jnp.where(state.restoring & (not model.eliminates), delta, 0.0)
     return System(
         model, free, weights, gradient, h, delta, softness, damping, diagonal, sigma, centred, offset

@@ -150,7 +150,7 @@ def _equilibrate(data: Quadratic, rounds: int) -> tuple[Quadratic, Scales]:
             eq * inverse_root(largest(B, 1)),
             ineq * inverse_root(largest(C, 1)),
         )
-    column, eq, ineq = (jnp.clip(v, 1e-4, 1e4) for v in (column, eq, ineq))
+    column, eq, ineq = jnp.clip(column, 1e-4, 1e4), jnp.clip(eq, 1e-10, 1e10), jnp.clip(ineq, 1e-10, 1e10)
     S = data.Q * column * column[:, None]
     mean = jnp.mean(largest(jnp.abs(S), 0)) if data.q.size else jnp.ones((), data.q.dtype)
     objective = jnp.where(mean > 0, 1.0 / jnp.clip(jnp.where(mean > 0, mean, 1.0), 1e-4, 1e4), 1.0)

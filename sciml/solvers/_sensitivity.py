@@ -211,11 +211,25 @@ def linear_system(
     x, ineq, eq = jnp.split(root, [program.size, program.size + program.n_ineq])
     at = conditions(program, x, ineq, eq, p)
     multipliers = row_multipliers(program, x, ineq, at.slope, p)
+    counts = ok & _exists(program, p)
     active, softness = jax.lax.stop_gradient(sensitivity.rows(at.rows, multipliers))
     model = model_at(program, x, ineq, eq, p)
     safe = jax.tree.map(lambda v: jnp.where(ok, v, jnp.zeros_like(v)), model)
     none = jnp.zeros_like(active)
-    return KKTMatrix(safe, jnp.where(ok, active, none), jnp.where(ok, softness, none + 1.0)), at.rows, multipliers
+    return (
+        KKTMatrix(safe, jnp.where(counts, active, none), jnp.where(counts, softness, none + 1.0)),
+        at.rows,
+        multipliers,
+    )
+
+
+def _exists(program: FlatProgram, p: Any) -> Bool[Array, " m"]:
+    """Rows with a limit: finite bounds, and inequalities that a `QuadraticProgram` has not switched off."""
+    ineq = jnp.ones(program.n_ineq, bool) if program.quadratic is None else jnp.isfinite(program.quadratic(p).h)
+    if not program.is_bounded:
+        return ineq
+    lower, upper = program.limits(p)
+    return jnp.concatenate([ineq, jnp.isfinite(lower), jnp.isfinite(upper)])
 
 
 def tangent(
@@ -252,13 +266,12 @@ def health_at(
 ) -> Health:
     """The health of the derivative at `[x, λ, ν]`."""
     matrix, values, multipliers = linear_system(program, sensitivity, root, p, ok)
-    gaps = jnp.abs(multipliers + values)
+    gaps = jnp.where(_exists(program, p), jnp.abs(multipliers + values), jnp.inf)
     if program.is_bounded:
         lower, upper = program.limits(p)
-        # A fixed entry is always active, whatever the multiplier; a bound that does not exist never is.
-        moot = [jnp.zeros(program.n_ineq, bool), ~jnp.isfinite(lower), ~jnp.isfinite(upper)]
-        fixed = jnp.tile(lower == upper, 2)
-        gaps = jnp.where(jnp.concatenate(moot).at[program.n_ineq :].max(fixed), jnp.inf, gaps)
+        # A fixed entry is always active, whatever the multiplier.
+        fixed = jnp.concatenate([jnp.zeros(program.n_ineq, bool), jnp.tile(lower == upper, 2)])
+        gaps = jnp.where(fixed, jnp.inf, gaps)
     margin = jnp.min(gaps, initial=jnp.inf)
     factored = factorise(matrix)
     # A right-hand side that has a solution even where the matrix is singular.

@@ -146,7 +146,6 @@ def test_least_norm_where_rows_depend(split):
     assert float(exact.sum(axis=1)[2:].sum()) == pytest.approx(-1.5, abs=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="a bound that does not exist counts as one at a distance of 1, by `μ`")
 def test_smoothed_sees_a_row_that_is_barely_active():
     """A row `z_0 + z_1 <= h` with multiplier λ at a distance s: `dz/dh = ½ / (1 + 3s / (2λ))`, here s = λ = √μ."""
     p = jax.tree.map(lambda leaf: leaf[AT["barely active"]], PS)._replace(upper=jnp.asarray(INF))
