@@ -196,6 +196,6 @@ def test_health():
     """At z = (½, ½) the strong row has the multiplier 2.5 and the weak row none."""
     strong, weak, failed = (health(*lane(name)) for name in ("a strong row", "a weak row", "contradicting rows"))
     assert strong.residual < 1e-9 and strong.pivot > 0
-    assert strong.margin == pytest.approx(1.0)  # that of rows without limit, which count as -1
+    assert strong.margin == pytest.approx(2.5)  # rows without limit do not count
     assert weak.margin < 1e-4
     assert failed.margin == 0 and failed.pivot == 0 and failed.residual == jnp.inf
