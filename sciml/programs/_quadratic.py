@@ -38,9 +38,12 @@ class QuadraticProgram(AbstractProgram):
         A, b: equalities, `h x n` and `h`; rows may depend on each other. Both or neither.
         G, h: inequalities, `g x n` and `g`; an infinite entry of `h` switches its row off. Both or neither.
         lower, upper: bounds, a number for all entries or a vector of `n`; infinite or None for no bound.
+        rank: the rank that `A` has in every instance. An array tells it by itself. Where `A` is a function and you
+            know its rank (that is the number of its rows, unless they depend on each other), say so: equalities are
+            then eliminated, which costs a third. An instance whose `A` has a smaller rank fails.
 
     Raises:
-        ValueError: if an array has the wrong shape, or only one of a pair is given.
+        ValueError: if an array has the wrong shape, only one of a pair is given, or the rank is impossible.
 
     Gradient: solutions are differentiable with respect to everything that the functions take from `p`, and to the
     arrays themselves. Only the symmetric part of `Q` has an effect, so its gradient is symmetric.
@@ -57,7 +60,7 @@ class QuadraticProgram(AbstractProgram):
     lower: Any
     upper: Any
     rank: int | None = eqx.field(static=True)
-    """The rank of `A` where it is known beforehand (`A` is an array with known values), else None."""
+    """The rank of `A` where it is known beforehand, else None."""
 
     def __init__(
         self,
@@ -69,6 +72,8 @@ class QuadraticProgram(AbstractProgram):
         h: Any = None,
         lower: Any = None,
         upper: Any = None,
+        *,
+        rank: int | None = None,
     ):
         if (A is None) != (b is None):
             raise invalid("A, b", "one of the two", "both or neither", "give the matrix and the right-hand side")
@@ -78,7 +83,7 @@ class QuadraticProgram(AbstractProgram):
             raise invalid("Q, q", "neither", "a matrix, a vector, or both", "give the objective's `Q` or `q`")
         self.Q, self.q, self.A, self.b = _array(Q), _array(q), _array(A), _array(b)
         self.G, self.h, self.lower, self.upper = _array(G), _array(h), _array(lower), _array(upper)
-        self.rank = _rank(self.A)
+        self.rank = _rank(self.A) if rank is None else _given_rank(rank, A)
         _check({name: getattr(getattr(self, name), "shape", None) for name in "QqAbGh"}, None)
 
     @property
@@ -156,6 +161,13 @@ def _rank(A: Any) -> int | None:
     rows = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(float).tiny)
     sizes = np.linalg.svd(rows, compute_uv=False)
     return int(np.sum(sizes > 1e3 * np.finfo(A.dtype).eps * sizes[0]))
+
+
+def _given_rank(rank: int, A: Any) -> int:
+    most = 0 if A is None else np.inf if callable(A) else min(np.shape(A))
+    if not 0 <= rank <= most:
+        raise invalid("rank", repr(rank), f"an integer from 0 to {most}", "give the rank of `A`, or leave it out")
+    return rank
 
 
 def _array(entry: Any) -> Any:

@@ -138,21 +138,17 @@ def _equilibrate(data: Quadratic, rounds: int) -> tuple[Quadratic, Scales]:
     Source: Ruiz (2001), A scaling algorithm to equilibrate both rows and columns norms in matrices, RAL-TR-2001-034;
     Stellato et al. (2020), OSQP, section 5.1, DOI 10.1007/s12532-020-00179-2.
     """
-    Q, A, G = jnp.abs(data.Q), jnp.abs(data.A), jnp.abs(data.G)
-    largest = lambda M, axis: jnp.max(M, axis=axis, initial=0.0)
-    inverse_root = lambda v: jnp.where(v > 0, 1.0 / jnp.sqrt(jnp.where(v > 0, v, 1.0)), 1.0)
-    column, eq, ineq = jnp.ones_like(data.q), jnp.ones_like(data.b), jnp.ones(data.G.shape[0], data.q.dtype)
+    n, h = data.q.size, data.b.size
+    stacked = jnp.abs(jnp.concatenate([data.Q, data.A, data.G]))
+    column, row = jnp.ones_like(data.q), jnp.ones(stacked.shape[0] - n, data.q.dtype)
     for _ in range(rounds):
-        S, B, C = Q * column * column[:, None], A * column * eq[:, None], G * column * ineq[:, None]
-        column_size = jnp.maximum(largest(S, 0), jnp.maximum(largest(B, 0), largest(C, 0)))
-        column, eq, ineq = (
-            column * inverse_root(column_size),
-            eq * inverse_root(largest(B, 1)),
-            ineq * inverse_root(largest(C, 1)),
-        )
+        scaled = stacked * jnp.concatenate([column, row])[:, None] * column
+        column = column * _inverse_root(jnp.max(scaled, axis=0, initial=0.0))
+        row = row * _inverse_root(jnp.max(scaled[n:], axis=1, initial=0.0))
+    eq, ineq = row[:h], row[h:]
     column, eq, ineq = jnp.clip(column, 1e-4, 1e4), jnp.clip(eq, 1e-10, 1e10), jnp.clip(ineq, 1e-10, 1e10)
     S = data.Q * column * column[:, None]
-    mean = jnp.mean(largest(jnp.abs(S), 0)) if data.q.size else jnp.ones((), data.q.dtype)
+    mean = jnp.mean(jnp.max(jnp.abs(S), axis=0)) if data.q.size else jnp.ones((), data.q.dtype)
     objective = jnp.where(mean > 0, 1.0 / jnp.clip(jnp.where(mean > 0, mean, 1.0), 1e-4, 1e4), 1.0)
     finite = jnp.isfinite(objective) & jnp.all(jnp.isfinite(column)) & jnp.all(jnp.isfinite(ineq))
     safe = lambda v: jnp.where(finite & jnp.all(jnp.isfinite(eq)), v, jnp.ones_like(v))
@@ -166,3 +162,8 @@ def _equilibrate(data: Quadratic, rounds: int) -> tuple[Quadratic, Scales]:
         ineq * data.h,
     )
     return scaled, Scales(column, ineq, eq, objective)
+
+
+def _inverse_root(v: Array) -> Array:
+    """`1 / √v`, and one for zero."""
+    return jnp.where(v > 0, 1.0 / jnp.sqrt(jnp.where(v > 0, v, 1.0)), 1.0)

@@ -74,3 +74,10 @@ def test_messages():
 def test_describe_lists_its_blocks(capsys):
     table = describe(QuadraticProgram(np.eye(2), G=np.ones((1, 2)), h=np.ones(1)), jnp.zeros(2))
     assert "ineq" in table and "(1,)" in table
+
+
+@pytest.mark.parametrize(("rank", "A"), [(3, np.eye(3)[:2]), (-1, lambda p: p), (1, None)])
+def test_impossible_rank(rank, A):
+    b = None if A is None else np.ones(2)
+    with pytest.raises(ValueError, match=f"`rank`: got {rank}; expected an integer from 0 to .*give the rank of `A`"):
+        QuadraticProgram(np.eye(3), np.zeros(3), A, b, rank=rank)

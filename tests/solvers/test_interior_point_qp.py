@@ -199,3 +199,14 @@ def test_health():
     assert strong.margin == pytest.approx(2.5)  # rows without limit do not count
     assert weak.margin < 1e-4
     assert failed.margin == 0 and failed.pivot == 0 and failed.residual == jnp.inf
+
+
+def test_given_rank():
+    """Of a function, the rank is what the user says; an instance that has less fails, and says so."""
+    program = QuadraticProgram(np.eye(3), np.zeros(3), lambda p: p, np.ones(2), rank=2)
+    full, dependent = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), np.ones((2, 3))
+    matrices = jnp.asarray(np.stack([full, dependent]))
+    found = jax.vmap(lambda A: solve(program, InteriorPointQP(), jnp.zeros(3), A, throw=False))(matrices)
+    np.testing.assert_allclose(found.value[0], [1.0, 1.0, 0.0], atol=1e-12)
+    assert is_successful(found.result).tolist() == [True, False]
+    assert np.all(np.isfinite(found.value))
