@@ -11,6 +11,7 @@ from ._duals import (
     Violation as Violation,
     violation as violation,
 )
+from ._elastic import Elastic as Elastic, elastic as elastic, ElasticProgram as ElasticProgram
 from ._flat import FlatProgram as FlatProgram, flatten as flatten, Layout as Layout, unflatten_duals as unflatten_duals
 from ._helpers import between as between, ge as ge, le as le
 from ._optimal_control import (

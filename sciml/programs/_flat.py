@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from ..core import invalid, ravel, tree_size
 from ._duals import Duals
 from ._program import AbstractProgram, bounds, constraints
-from ._quadratic import Quadratic, QuadraticProgram
+from ._quadratic import Quadratic
 from ._stages import Stages
 
 Vector = Float[Array, " n"]
@@ -52,9 +52,12 @@ def flatten(program: AbstractProgram, z0: Any, p: Any) -> tuple[FlatProgram, Lay
         ValueError: if a function of the program returns a wrong shape; the message names it.
     """
     x0, decision = ravel(z0)
-    if isinstance(program, QuadraticProgram) and not (hasattr(z0, "shape") and z0.ndim == 1):
-        fix = "start a `QuadraticProgram` from a vector, such as `jnp.zeros(n)`"
-        raise invalid("z0", f"{jtu.tree_structure(z0)} of {x0.size} entries", "one vector", fix)
+    quadratic, rank = None, None
+    if program.matrices is not None:
+        matrices, shapes = program.matrices, jtu.tree_map(jnp.zeros_like, z0)
+        data = lambda p: matrices(shapes, p)
+        rank = jax.eval_shape(data, p).rank
+        quadratic = eqx.filter_closure_convert(data, p)
     f, g, h = _structures(program, z0, p)
     dtype = x0.dtype
 
@@ -67,10 +70,6 @@ def flatten(program: AbstractProgram, z0: Any, p: Any) -> tuple[FlatProgram, Lay
         lower, upper = bounds(program, decision(x0), p)
         return _vector(lower, dtype), _vector(upper, dtype)
 
-    quadratic, rank = None, None
-    if isinstance(program, QuadraticProgram):
-        data = lambda p: program.at(p, x0.size, dtype)
-        quadratic, rank = eqx.filter_closure_convert(data, p), program.rank
     flat = FlatProgram(
         eqx.filter_closure_convert(functions, x0, p),
         eqx.filter_closure_convert(limits, p),

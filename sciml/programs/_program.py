@@ -1,5 +1,6 @@
 """A program: a cost and its constraints, as pure functions of a decision and an instance."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,11 @@ class AbstractProgram(eqx.Module):
     lower: eqx.AbstractVar[Any]
     upper: eqx.AbstractVar[Any]
     structure: eqx.AbstractVar[Callable[[Any, Any, Any], Stages] | None]
+
+    @property
+    @abstractmethod
+    def matrices(self) -> Callable[[Any, Any], Any] | None:
+        """`(z, p) -> Quadratic` where the program is given by its matrices, else None; of `z` only shapes matter."""
 
 
 class Program(AbstractProgram):
@@ -55,12 +61,17 @@ class Program(AbstractProgram):
     upper: Any = None
     structure: Callable[[Any, Any, Any], Stages] | None = None
 
+    @property
+    def matrices(self) -> None:
+        """None: a program of functions."""
+        return None
+
 
 def bounds(program: AbstractProgram, z: Any, p: Any) -> tuple[Any, Any]:
     """The lower and upper bounds of every entry of `z`, as two pytrees shaped like `z` (infinite where unbounded)."""
     lower = program.lower(p) if callable(program.lower) else program.lower
     upper = program.upper(p) if callable(program.upper) else program.upper
-    return _spread(lower, z, -jnp.inf, "lower"), _spread(upper, z, jnp.inf, "upper")
+    return spread(lower, z, -jnp.inf, "lower"), spread(upper, z, jnp.inf, "upper")
 
 
 def constraints(program: AbstractProgram, z: Any, p: Any) -> tuple[Any, Any]:
@@ -70,8 +81,8 @@ def constraints(program: AbstractProgram, z: Any, p: Any) -> tuple[Any, Any]:
     return g, h
 
 
-def _spread(bound: Any, z: Any, missing: float, argument: str) -> Any:
-    """`bound`, a prefix of `z`, broadcast to every leaf of `z`."""
+def spread(bound: Any, z: Any, missing: float, argument: str) -> Any:
+    """`bound`, a prefix of `z`, broadcast to every leaf of `z`; `missing` where it is None."""
 
     def fill(one: Any, part: Any) -> Any:
         value = missing if one is None else one

@@ -6,11 +6,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Scalar
 
-from ..core import invalid
+from ..core import invalid, tree_size
 from ._program import AbstractProgram
 from ._stages import Stages
 
@@ -24,6 +25,8 @@ class Quadratic(eqx.Module):
     b: Float[Array, " h"]
     G: Float[Array, "g n"]
     h: Float[Array, " g"]
+    rank: int | None = eqx.field(static=True, default=None)
+    """Of `A`, where it is known beforehand."""
 
 
 class QuadraticProgram(AbstractProgram):
@@ -92,6 +95,11 @@ class QuadraticProgram(AbstractProgram):
         return None
 
     @property
+    def matrices(self) -> Callable[[Any, Any], Quadratic]:
+        """`(z, p) -> Quadratic`."""
+        return self._matrices
+
+    @property
     def objective(self) -> Callable[[Any, Any], Any]:
         """`(z, p) -> ½ zᵀQz + qᵀz`."""
         return self._cost
@@ -120,7 +128,13 @@ class QuadraticProgram(AbstractProgram):
             "b": value(self.b, zero(0)), "G": value(self.G, zero(0, n)), "h": value(self.h, zero(0)),
         }  # fmt: skip
         _check({name: block.shape for name, block in blocks.items()}, n)
-        return Quadratic(**blocks)
+        return Quadratic(**blocks, rank=self.rank)
+
+    def _matrices(self, z: Any, p: Any) -> Quadratic:
+        if not (hasattr(z, "shape") and z.ndim == 1):
+            fix = "start a `QuadraticProgram` from a vector, such as `jnp.zeros(n)`"
+            raise invalid("z0", f"{jtu.tree_structure(z)} of {tree_size(z)} entries", "one vector", fix)
+        return self.at(p, z.size, z.dtype)
 
     def _cost(self, z: Float[Array, " n"], p: Any) -> Scalar:
         curved = 0.0 if self.Q is None else 0.5 * (z @ (_like(z, self.Q, p) @ z))

@@ -1,0 +1,194 @@
+"""A program whose constraints may be violated at a price: always feasible, always with a solution to differentiate."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Scalar
+
+from ..core import invalid, tree_size
+from ._program import AbstractProgram, constraints, spread
+from ._quadratic import Quadratic
+from ._stages import Stages
+
+
+class Elastic(eqx.Module):
+    """A decision, and by how much constraints may be violated there; all slacks are `>= 0`."""
+
+    z: Any
+    ineq: Any
+    """Slack of `g - slack <= 0`, in the structure of `ineq`; None in the place of what stayed hard."""
+    above: Any
+    """Slacks of `h - above + below = 0`, in the structure of `eq`."""
+    below: Any
+
+
+class ElasticProgram(AbstractProgram):
+    """The program that `elastic` makes, over the decision `Elastic`."""
+
+    program: AbstractProgram
+    ineq_weight: Any
+    eq_weight: Any
+    curvature: Any
+
+    def __init__(self, program: AbstractProgram, ineq_weight: Any, eq_weight: Any, curvature: Any):
+        self.program, self.ineq_weight, self.eq_weight, self.curvature = program, ineq_weight, eq_weight, curvature
+
+    def start(self, z0: Any, p: Any = None) -> Elastic:
+        """A start with the slacks that make `z0` feasible, up to its bounds."""
+        g, h = constraints(self.program, jtu.tree_map(jnp.asarray, z0), p)
+        part = lambda sign: lambda v: jnp.maximum(sign * v, 0.0)
+        ineq_weight, eq_weight = _at(self.ineq_weight, p), _at(self.eq_weight, p)
+        above, below = (_where_soft(part(sign), "eq", eq_weight, h) for sign in (1.0, -1.0))
+        return Elastic(z0, _where_soft(part(1.0), "ineq", ineq_weight, g), above, below)
+
+    @property
+    def objective(self) -> Callable[[Any, Any], Any]:
+        """The objective with the price of all slacks."""
+        return self._cost
+
+    @property
+    def ineq(self) -> Callable[[Any, Any], Any] | None:
+        """The inequalities less their slacks."""
+        return None if self.program.ineq is None else self._excess
+
+    @property
+    def eq(self) -> Callable[[Any, Any], Any] | None:
+        """The equalities with their slacks."""
+        return None if self.program.eq is None else self._defect
+
+    @property
+    def lower(self) -> Callable[[Any], Elastic]:
+        """The bounds of the program; slacks are not negative."""
+        return lambda p: Elastic(_at(self.program.lower, p), 0.0, 0.0, 0.0)
+
+    @property
+    def upper(self) -> Callable[[Any], Elastic]:
+        """The bounds of the program; slacks have none."""
+        return lambda p: Elastic(_at(self.program.upper, p), None, None, None)
+
+    @property
+    def structure(self) -> Callable[[Any, Any, Any], Stages] | None:
+        """Slacks of path limits are further inputs of their stage."""
+        return None if self.program.structure is None else self._stages
+
+    @property
+    def matrices(self) -> Callable[[Any, Any], Quadratic] | None:
+        """The matrices of a quadratic program, with a column for each slack."""
+        return None if self.program.matrices is None else self._extended
+
+    def _cost(self, d: Elastic, p: Any) -> Scalar:
+        total = jnp.asarray(self.program.objective(d.z, p))
+        curvature = jnp.asarray(_at(self.curvature, p)).astype(total.dtype)
+        for weight, slack in self._priced(d, p):
+            total = total + jnp.sum(weight * slack) + 0.5 * curvature * jnp.sum(slack**2)
+        return total
+
+    def _excess(self, d: Elastic, p: Any) -> Any:
+        g, _ = constraints(self.program, d.z, p)
+        less = lambda part, slack: jtu.tree_map(lambda v, s: v - s, part, slack)
+        return _combine(less, _at(self.ineq_weight, p), g, d.ineq)
+
+    def _defect(self, d: Elastic, p: Any) -> Any:
+        _, h = constraints(self.program, d.z, p)
+        joined = lambda part, up, down: jtu.tree_map(lambda v, a, b: v - a + b, part, up, down)
+        return _combine(joined, _at(self.eq_weight, p), h, d.above, d.below)
+
+    def _priced(self, d: Elastic, p: Any) -> list[tuple[Array, Array]]:
+        """Every leaf of slacks with its weights."""
+        blocks = ((self.ineq_weight, d.ineq, "ineq"), (self.eq_weight, d.above, "eq"), (self.eq_weight, d.below, "eq"))
+        pairs = []
+        for weight, slack, name in blocks:
+            full = spread(_at(weight, p), slack, 0.0, name)
+            pairs += list(zip(jtu.tree_leaves(full), jtu.tree_leaves(slack), strict=True))
+        return pairs
+
+    def _stages(self, d: Elastic, g: Any, h: Any) -> Stages:
+        assert self.program.structure is not None
+        stages = self.program.structure(d.z, g, h)
+        path = d.ineq[:1] if isinstance(d.ineq, tuple) else d.ineq
+        if tree_size((d.above, d.below)) or tree_size(d.ineq) != tree_size(path):
+            fix = "soften path limits alone with `ineq=(weight, None)` and `eq=None`; price the rest in `terminal`"
+            raise invalid("ineq, eq", "soft equalities or terminal limits", "soft path limits in optimal control", fix)
+        sizes = tuple(leaf.size // stages.horizon for leaf in jtu.tree_leaves(path))
+        return replace(stages, u_sizes=stages.u_sizes + sizes)
+
+    def _extended(self, d: Elastic, p: Any) -> Quadratic:
+        """`[z, slack, above, below]` with `G z - slack <= h` and `A z - above + below = b`."""
+        assert self.program.matrices is not None
+        data = self.program.matrices(d.z, p)
+        dtype, g, m = data.q.dtype, tree_size(d.ineq), tree_size(d.above)
+        weights = [jnp.ravel(weight).astype(dtype) for weight, _ in self._priced(d, p)]
+        curvature = jnp.full((g + 2 * m,), _at(self.curvature, p)).astype(dtype)
+        beside = lambda block, *others: jnp.concatenate([block, *others], axis=1)
+        zero = lambda block, columns: jnp.zeros((block.shape[0], columns), dtype)
+        one = lambda size: jnp.eye(size, dtype=dtype)
+        G = beside(data.G, -one(g), zero(data.G, 2 * m)) if g else beside(data.G, zero(data.G, 2 * m))
+        A = beside(data.A, zero(data.A, g), -one(m), one(m)) if m else beside(data.A, zero(data.A, g))
+        Q = jax.scipy.linalg.block_diag(data.Q, jnp.diag(curvature))
+        rank = data.A.shape[0] if m else data.rank  # with slacks, rows of equalities never depend on each other
+        return Quadratic(Q, jnp.concatenate([data.q, *weights]), A, data.b, G, data.h, rank)
+
+
+def elastic(program: AbstractProgram, *, ineq: Any = None, eq: Any = None, curvature: Any = 0.0) -> ElasticProgram:
+    """`program` with constraints that may be violated at a price: `weight · slack + ½ curvature · slack²`.
+
+    It always has a feasible point, so that infeasible data give the decision with the cheapest violation instead of a
+    failure, and a derivative. With weights above the size of the multipliers, feasible instances keep their solution
+    (an exact penalty). It is a program like any other: solve it from `start(z0, p)` with any solver; a
+    `QuadraticProgram` stays one, and soft path limits keep the stages of an optimal-control problem. Bounds stay hard.
+
+        soft = elastic(program, ineq=100.0)
+        solution = solve(soft, InteriorPoint(), soft.start(z0, p), p)
+        solution.value.z, solution.value.ineq      # the decision, and the violations that it was worth
+
+    Args:
+        program: the program.
+        ineq, eq: price of one unit of violation: a positive number, a pytree shaped like what `ineq` or `eq` returns
+            or a prefix of it, or a function of `p` that returns one; None for what stays hard.
+        curvature: of an additional quadratic price; smooths decisions where constraints begin to be violated.
+
+    Raises:
+        ValueError: if nothing is softened, or there is no such constraint; for an optimal-control problem when solved,
+            if dynamics or terminal limits are softened.
+
+    Gradient: by the solver's `adjoint`, with respect to weights as well (as functions of `p`).
+
+    Source: Nocedal & Wright (2006), Numerical Optimization, equation 18.53 and section 17.2; Han & Mangasarian (1979),
+    Exact penalty functions in nonlinear programming, DOI 10.1007/BF01588250.
+    """
+    if ineq is None and eq is None:
+        raise invalid("ineq, eq", "neither", "a weight for at least one", "give the price of a unit of violation")
+    for name, weight, function in (("ineq", ineq, program.ineq), ("eq", eq, program.eq)):
+        if weight is not None and function is None:
+            raise invalid(name, "a weight", "None: the program has no such constraint", "leave the weight out")
+        leaves = [] if callable(weight) else jtu.tree_leaves(weight)
+        if not all(isinstance(leaf, Tracer) or np.all(np.asarray(leaf) > 0) for leaf in leaves):
+            raise invalid(name, f"{weight}", "positive weights", "violation must cost something; None keeps it hard")
+    return ElasticProgram(program, ineq, eq, curvature)
+
+
+def _where_soft(make: Callable, argument: str, weight: Any, tree: Any) -> Any:
+    """`make` of every leaf that has a weight, None for parts that have none."""
+    each = lambda w, part: None if w is None else jtu.tree_map(make, part)
+    try:
+        return jtu.tree_map(each, weight, tree, is_leaf=lambda w: w is None)
+    except (ValueError, TypeError) as error:
+        want = f"the structure {jtu.tree_structure(tree)} of the constraint, or a prefix of it"
+        raise invalid(argument, f"weights {jtu.tree_structure(weight)}", want, "one number softens all") from error
+
+
+def _combine(join: Callable, weight: Any, tree: Any, *slacks: Any) -> Any:
+    """`join` of a part of the constraints with its slacks; parts without a weight as they are."""
+    each = lambda w, part, *more: part if w is None else join(part, *more)
+    return jtu.tree_map(each, weight, tree, *slacks, is_leaf=lambda w: w is None)
+
+
+def _at(entry: Any, p: Any) -> Any:
+    return entry(p) if callable(entry) else entry
