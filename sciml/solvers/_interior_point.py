@@ -4,7 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Scalar, ScalarLike
+from jaxtyping import Array, Bool, Int, Scalar, ScalarLike
 
 from ..core import RESULTS, tree_where
 from ..programs import bound_multipliers, flat_residual, FlatProgram
@@ -23,6 +23,10 @@ _MOST_FAILURES = 15
 _SHORT = 0.01  # a step shorter than this that does not lower the violation counts as failed
 _PATIENCE = 15  # passes in which the violation must be halved, else feasibility comes first
 _MOST_RESTORATIONS = 6
+_STALE = 4  # passes without progress after which the barrier is lowered by the monotone rule
+_CLEAR = 2.0  # ratio of distance and multiplier from which a row counts as clearly active or inactive
+_ATTEMPTS = 3  # active sets tried in a row before the residual has to fall
+_AGAIN, _LATE = 0.01, 1e-4  # decrease of the barrier parameter between attempts to finish, and its first value
 _RESTORED = 0.1  # restoration ends when the violation has fallen to this fraction
 _HOPELESS = 1e-5  # projected gradient of the violation relative to the violation: a stationary, infeasible point
 _NEARLY_HOPELESS = 1e-2  # the same, for an instance that has no step left
@@ -93,6 +97,7 @@ class InteriorPoint(AbstractSolver):
             x, slack, dual, eq, scaling, mu,
             penalty=jnp.ones((), dtype), shift=zero, floor=zero, failures=none, restoring=jnp.asarray(False),
             target=zero, decay=zero, age=none, checkpoint=zero, restorations=none,
+            best=jnp.full((), jnp.inf, dtype), stale=none, finishing=none, saved=(x, slack, dual, eq), finished_at=jnp.full((), jnp.inf, dtype),
             residual=jnp.full((), jnp.inf, dtype), stopped=~finite | constants.contradictory, result=result,
         )  # fmt: skip
 
@@ -105,14 +110,26 @@ class InteriorPoint(AbstractSolver):
         mu = _lower_barrier(constants, state, at, tol)
         # Another barrier parameter is another merit function, which may do with a smaller penalty.
         penalty = jnp.where(mu < state.mu, 1.0, state.penalty)
-        state = eqx.tree_at(lambda s: (s.mu, s.residual, s.penalty), state, (mu, residual, penalty))
+        finishing, saved, finished_at = _finish(constants, state, at, residual, mu)
+        failed = (state.finishing > 0) & (finishing == 0)
+        changes = (mu, residual, penalty, finishing, saved, finished_at)
+        state = eqx.tree_at(
+            lambda s: (s.mu, s.residual, s.penalty, s.finishing, s.saved, s.finished_at), state, changes
+        )
         # One factorisation per pass: a restoration step differs only in the matrix and the right-hand side.
         factors = factorise(newton_system(constants, state, at), state.shift, state.floor)
+        state, products = _adapt_barrier(constants, state, factors, tol)
+        factors = factors.centred_at(constants, state, products)
         direction = factors.direction(state.dual)
         trial = search(program, constants, state, at, factors, direction, p)
         moved = _accept(constants, state, at, trial, factors, direction)
         moved = _change_mode(constants, state, moved, at, trial)
+        # Equations of the active set that led nowhere are taken back.
+        back = failed | ((finishing > 0) & ~(trial.accepted & factors.is_definite))
+        where = lambda s: (s.x, s.slack, s.dual, s.eq, s.finishing)
+        moved = tree_where(back, eqx.tree_at(where, state, (*state.saved, jnp.asarray(0))), moved)
         stop, result = self._judge(constants, state, moved, at, trial, stall_tol)
+        stop, result = stop & ~back, RESULTS.where(back, state.result, result)
         # What stops, stops at the iterate whose residual was judged.
         stop = stop | (residual <= tol)
         result = RESULTS.where(residual <= tol, RESULTS.successful, result)
@@ -213,8 +230,56 @@ def _lower_barrier(constants: Constants, state: State, at: Evaluation, tol: Scal
         gap = jnp.max(jnp.where(constants.exists, jnp.abs(products - mu), 0.0), initial=0.0) / relax
         solved = jnp.maximum(primal, gap) <= _KAPPA_EPSILON * mu
         lower = jnp.maximum(least, jnp.minimum(_KAPPA_MU * mu, mu**_THETA_MU))
-        mu = jnp.where(solved & ~state.restoring, jnp.minimum(mu, lower), mu)
+        free = (state.finishing > 0) | (state.stale < _STALE)
+        mu = jnp.where(solved & ~state.restoring & ~free, jnp.minimum(mu, lower), mu)
     return mu
+
+
+def _adapt_barrier(constants: Constants, state: State, factors: Factors, tol: Scalar) -> tuple[State, Rows]:
+    """The barrier parameter as the step without a barrier suggests, while the residual falls.
+
+    `σ = (μ after the affine step / μ)³` (Mehrotra 1992); where the residual has not fallen for some passes, the barrier
+    is lowered by the monotone rule until it does (Nocedal, Wächter & Waltz 2009, Adaptive barrier update strategies for
+    nonlinear interior methods, DOI 10.1137/060649513, algorithm A).
+    """
+    t = distances(constants, state.x, state.slack)
+    step, count = factors.affine(state.dual), jnp.maximum(jnp.sum(constants.exists), 1).astype(t.dtype)
+    along = lambda v, dv: v + largest_step(v, dv, jnp.ones_like(state.mu), constants.exists) * dv
+    mean = lambda v: jnp.sum(jnp.where(constants.exists, v, 0.0)) / count
+    now, after = mean(t * state.dual), mean(along(t, step.rows) * along(state.dual, step.dual))
+    sigma = jnp.clip(after / jnp.where(now > 0, now, 1.0), 0.0, 1.0) ** 3
+    least = jnp.minimum(tol, tol * state.scaling.objective) / 10
+    falls = state.residual <= 0.999 * state.best
+    stale = jnp.where(falls, 0, state.stale + 1)
+    held = stale >= _STALE
+    apart = state.restoring | (state.finishing > 0)
+    mu = jnp.where(held, jnp.where(stale == _STALE, 0.8 * now, state.mu), jnp.maximum(sigma * now, least))
+    mu = jnp.where(apart, state.mu, mu)
+    best = jnp.where(falls & ~apart, state.residual, state.best)
+    products = jnp.where(held, 0.0, step.rows * step.dual)
+    return eqx.tree_at(
+        lambda s: (s.mu, s.best, s.stale), state, (mu, best, jnp.where(apart, state.stale, stale))
+    ), products
+
+
+def _finish(
+    constants: Constants, state: State, at: Evaluation, residual: Scalar, mu: Scalar
+) -> tuple[Int[Array, ""], tuple, Scalar]:
+    """Whether this pass solves the equations of the active set, what to return to, and the barrier parameter then.
+
+    Near the solution a semismooth Newton method needs two or three passes where the barrier needs one or two for each
+    of its last parameters. Rows with `y > -a` are equations (Hintermüller, Ito & Kunisch 2002, The primal-dual active set
+    strategy as a semismooth Newton method, DOI 10.1137/S1052623401383558); it goes on while it halves the residual.
+    """
+    t = distances(constants, state.x, state.slack)
+    larger, smaller = jnp.maximum(state.dual, t), jnp.minimum(state.dual, t)
+    clear = jnp.all(jnp.where(constants.exists, larger >= _CLEAR * smaller, True))
+    due = (mu <= _AGAIN * state.finished_at) & (mu <= _LATE)
+    begins = (state.finishing == 0) & ~state.restoring & clear & due & (state.floor == 0.0)
+    goes_on = (state.finishing > 0) & ((state.finishing < _ATTEMPTS) | (residual <= 0.5 * state.residual))
+    now = (state.x, state.slack, state.dual, state.eq)
+    count = jnp.where(begins | goes_on, state.finishing + 1, 0)
+    return count, tree_where(begins, now, state.saved), jnp.where(begins, mu, state.finished_at)
 
 
 def _feasible(state: State) -> Scalar:
@@ -230,12 +295,13 @@ def _accept(
     central = _central(constants, trial.x, trial.slack, state.mu)
     # A wide corridor around the central path: Wächter & Biegler (2006), equation (16).
     dual = jnp.clip(state.dual + dual_step * direction.dual, central / _KAPPA_SIGMA, central * _KAPPA_SIGMA)
+    dual = jnp.where(state.finishing > 0, jnp.where(constants.exists, state.dual + direction.dual, 0.0), dual)
     eq = state.eq + trial.length * (direction.eq - state.eq)
     accepted = trial.accepted & factors.is_definite
     # No step: shrink the region in which the model is trusted, by a larger shift.
     larger = jnp.where(factors.is_definite, jnp.maximum(10 * state.floor, 1e-4 * factors.size), state.floor)
     short = (
-        ~state.restoring
+        ~(state.restoring | (state.finishing > 0))
         & (trial.length < _SHORT)
         & (at.violation > _feasible(state))
         & (trial.violation > 0.99 * at.violation)

@@ -66,10 +66,11 @@ class _Search(eqx.Module):
         state = self.state
         f, g, h = values(self.program, x, state.scaling, self.p)
         # A slack below -g only adds violation: raising it to -g lowers both the barrier and the penalty term.
-        slack = jnp.maximum(slack, -g)
+        slack = jnp.where(state.finishing > 0, jnp.maximum(-g, state.mu), jnp.maximum(slack, -g))
         score, _ = self.merit(x, slack, f, g, h)
-        good = jnp.isfinite(score) & (score <= self.enough + _ARMIJO * length * self.slope)
-        # While restoring the slacks follow the constraints.
+        good = (score <= self.enough + _ARMIJO * length * self.slope) | (state.finishing > 0)
+        good = good & jnp.isfinite(score)
+        # While restoring or finishing the slacks follow the constraints.
         slack = jnp.where(state.restoring, jnp.maximum(-g, state.mu), slack)
         return _Attempt(x, slack, length, g, h, good, jnp.isfinite(score))
 
@@ -127,7 +128,7 @@ def search(
         length = longest * 0.5 ** jnp.asarray(_HALVINGS, state.x.dtype)[carry[1]]
         return _either(carry[0], fraction_of(length)), carry[1] + 1
 
-    going = lambda last: lambda carry: ~carry[0].accepted & (carry[1] < last)
+    going = lambda last: lambda carry: ~(carry[0].accepted | (state.finishing > 0)) & (carry[1] < last)
     carry = jax.lax.while_loop(going(1), correct, (first, jnp.asarray(0)))
     found, _ = jax.lax.while_loop(going(len(_HALVINGS)), shorten, carry)
     violated = jnp.concatenate([jnp.maximum(found.g, 0.0), jnp.abs(found.h)])
@@ -136,7 +137,7 @@ def search(
         pick(found.x, state.x),
         pick(found.slack, state.slack),
         pick(found.length, jnp.zeros_like(longest)),
-        jnp.where(state.restoring, state.penalty, penalty),
+        jnp.where(state.restoring | (state.finishing > 0), state.penalty, penalty),
         pick(jnp.max(violated, initial=0.0), at.violation),
         found.accepted,
         found.any_finite,
@@ -153,7 +154,7 @@ def _longest(constants: Constants, state: State, direction: Direction) -> Scalar
     t = distances(constants, state.x, state.slack)
     is_slack = jnp.arange(t.size) < state.slack.size
     relevant = constants.exists & ~(is_slack & state.restoring)
-    return largest_step(t, direction.rows, fraction(state.mu), relevant)
+    return jnp.where(state.finishing > 0, 1.0, largest_step(t, direction.rows, fraction(state.mu), relevant))
 
 
 def _penalty_and_slope(state: State, at: Evaluation, factors: Factors, direction: Direction) -> tuple[Scalar, Scalar]:

@@ -25,7 +25,7 @@ from ._dense import DenseFactors
 from ._evaluate import Evaluation
 from ._models import ScaledModel
 from ._stage_model import StageFactors
-from ._state import Constants, distances, Rows, State, Vector
+from ._state import Constants, distances, excess, Rows, State, Vector
 
 _GROWTH = 8.0  # of the Hessian shift from trial to trial
 _TRIALS = 4  # shifts tried in one pass
@@ -52,6 +52,8 @@ class System(eqx.Module):
     sigma: Rows
     centred: Rows
     """`μ / t`."""
+    bent: Rows
+    """What the product of the predicted steps adds to it, `-dt dy / t`."""
     offset: Rows
     """`a + t`: `g + s` for inequalities, zero for bounds."""
 
@@ -63,7 +65,7 @@ class System(eqx.Module):
 
     def right(self, offset: Rows) -> Vector:
         """`-b` for `a + t = offset`."""
-        b = self.gradient + self.model.rows_transposed(self.centred + self.sigma * offset)
+        b = self.gradient + self.model.rows_transposed(self.centred + self.bent + self.sigma * offset)
         return jnp.where(self.free, -b, 0.0)
 
 
@@ -102,6 +104,21 @@ class Factors(eqx.Module):
         ddx, dnu = self._solve(jnp.where(system.free, rest, 0.0), level - model.equalities(dx) + system.softness * nu)
         return self._expand(dx + ddx, nu + dnu, system.offset, dual)
 
+    def affine(self, dual: Rows) -> Direction:
+        """The step to the conditions without a barrier, from the same factors."""
+        system = eqx.tree_at(lambda s: s.centred, self.system, jnp.zeros_like(self.system.centred))
+        dx, nu = self._solve(system.right(system.offset), -system.h)
+        along = system.offset + system.model.rows(dx)
+        return Direction(dx, -along[: system.model.ineq.size], -along, system.sigma * along - dual, nu)
+
+    def centred_at(self, constants: Constants, state: State, products: Rows) -> "Factors":
+        """The same for another barrier parameter, that of `state`."""
+        t = distances(constants, state.x, state.slack)
+        other = state.restoring | (state.finishing > 0)
+        centred = jnp.where(other, self.system.centred, jnp.where(constants.exists, state.mu / t, 0.0))
+        bent = jnp.where(other | ~constants.exists, 0.0, -products / t)
+        return eqx.tree_at(lambda f: (f.system.centred, f.system.bent), self, (centred, bent))
+
     def corrected(self, h: Float[Array, " h"], offset: Rows, dual: Rows) -> Direction:
         """The step for other constraint values `h` and `a + t = offset`, from the same factors."""
         return self._expand(*self._solve(self.system.right(offset), -h), offset, dual)
@@ -114,7 +131,7 @@ class Factors(eqx.Module):
         system = self.system
         along = offset + system.model.rows(dx)
         n_g = system.model.ineq.size
-        return Direction(dx, -along[:n_g], -along, system.centred + system.sigma * along - dual, nu)
+        return Direction(dx, -along[:n_g], -along, system.centred + system.bent + system.sigma * along - dual, nu)
 
 
 def factorise(system: System, last_shift: Scalar, floor: Scalar) -> Factors:
@@ -159,9 +176,13 @@ def newton_system(constants: Constants, state: State, at: Evaluation) -> System:
     is_bound = jnp.arange(t.size) >= n_g
     on_bounds = is_bound.astype(dtype)
     sigma = jnp.where(state.restoring, on_bounds * centred / t, state.dual / t)
+    # The equations of the active set: a proximal step of the method of multipliers, with softness eps^½.
+    a = excess(constants, state.x, at.g)
+    active = (constants.exists & (state.dual > -a)).astype(dtype)
     violated = jnp.concatenate([jnp.where(at.g > 0, 1.0, 0.0).astype(dtype), sigma[n_g:]])
-    weights = jnp.where(state.restoring, violated, sigma)
     size = jnp.maximum(model.size(), 1e-3)
+    sigma = jnp.where(state.finishing > 0, active * size / jnp.finfo(dtype).eps ** 0.5, sigma)
+    weights = jnp.where(state.restoring, violated, sigma)
     # Entries fixed by their bounds do not move: their own diagonal entry outweighs all others.
     diagonal = model.largest_diagonal(weights)
     pin = jnp.where(constants.is_fixed, 1e8 * jnp.maximum(size, diagonal), 0.0)
@@ -177,12 +198,14 @@ def newton_system(constants: Constants, state: State, at: Evaluation) -> System:
         repair, level, soft = at.violation_gradient, jnp.zeros_like(at.h), jnp.ones_like(delta)
     gradient, h, delta = tree_where(state.restoring, (repair, level, soft), (gradient, at.h, delta))
     centred = jnp.where(state.restoring, on_bounds * centred, centred)
+    centred = jnp.where(state.finishing > 0, active * state.dual, centred)
     offset = jnp.where(state.restoring, 0.0, at.g + state.slack)
     offset = jnp.concatenate([offset, jnp.zeros_like(t[n_g:])])
+    offset = jnp.where(state.finishing > 0, active * a, offset)
     weights = weights + pinned
     softness = jnp.where(state.restoring & (not model.eliminates), delta, 0.0)
     return System(
-        model, free, weights, gradient, h, delta, softness, damping, diagonal, sigma, centred, offset
+        model, free, weights, gradient, h, delta, softness, damping, diagonal, sigma, centred, jnp.zeros_like(t), offset
     )  # fmt: skip
 
 

@@ -49,6 +49,16 @@ class State(eqx.Module):
     checkpoint: Scalar
     """The violation then."""
     restorations: Int[Array, ""]
+    best: Scalar
+    """The smallest residual so far."""
+    stale: Int[Array, ""]
+    """Passes since then."""
+    finishing: Int[Array, ""]
+    """How many of the last steps, in a row, solved the equations of the active set."""
+    saved: tuple[Vector, Float[Array, " g"], Rows, Float[Array, " h"]]
+    """Decision, slacks and multipliers before the first of these steps."""
+    finished_at: Scalar
+    """The barrier parameter when they were last tried."""
     residual: Scalar
     stopped: Bool[Array, ""]
     result: RESULTS
@@ -61,6 +71,12 @@ def distances(constants: Constants, x: Vector, slack: Float[Array, " g"]) -> Row
     size = jnp.maximum(1.0, jnp.abs(jnp.concatenate([x, x])))
     every = jnp.concatenate([slack, jnp.maximum(gaps, 0.1 * eps * size)])
     return jnp.where(constants.exists, every, 1.0)
+
+
+def excess(constants: Constants, x: Vector, g: Float[Array, " g"]) -> Rows:
+    """`a = [g; lower - x; x - upper]`; -1 in rows that do not exist."""
+    every = jnp.concatenate([g, constants.lower - x, x - constants.upper])
+    return jnp.where(constants.exists, every, -1.0)
 
 
 def fraction(mu: Scalar) -> Scalar:
