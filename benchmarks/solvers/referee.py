@@ -21,24 +21,34 @@ def _largest(values: np.ndarray) -> np.ndarray:
     return np.max(np.abs(values), axis=-1, initial=0.0)
 
 
-def residuals(data: Arrays, z: np.ndarray, eq: np.ndarray, ineq: np.ndarray) -> Arrays:
+def conditions(slope: np.ndarray, equality: np.ndarray, inequality: np.ndarray, multiplier: np.ndarray) -> Arrays:
     """Largest entry of every optimality condition, for each instance; NaN counts as infinite.
+
+    Args:
+        slope: gradient of the Lagrangian.
+        equality: values that should be zero.
+        inequality: values that should not be positive.
+        multiplier: of the inequalities.
 
     Source: Boyd & Vandenberghe (2004), Convex Optimization, section 5.5.3.
     """
-    slope = _times(data["Q"], z) + data["q"] + _transposed(data["A"], eq) + _transposed(data["G"], ineq)
-    slack = data["h"] - _times(data["G"], z)
     parts = {
         "stationarity": _largest(slope),
-        "equality": _largest(_times(data["A"], z) - data["b"]),
-        "inequality": _largest(np.minimum(slack, 0.0)),
-        "sign": _largest(np.minimum(ineq, 0.0)),
-        "complementarity": _largest(ineq * slack),
+        "equality": _largest(equality),
+        "inequality": _largest(np.maximum(inequality, 0.0)),
+        "sign": _largest(np.minimum(multiplier, 0.0)),
+        "complementarity": _largest(multiplier * inequality),
     }
     parts = {name: np.where(np.isfinite(part), part, np.inf) for name, part in parts.items()}
     parts["violation"] = np.maximum(parts["equality"], parts["inequality"])
     parts["largest"] = np.max(np.stack(list(parts.values())), axis=0)
     return parts
+
+
+def residuals(data: Arrays, z: np.ndarray, eq: np.ndarray, ineq: np.ndarray) -> Arrays:
+    """The conditions of a quadratic program."""
+    slope = _times(data["Q"], z) + data["q"] + _transposed(data["A"], eq) + _transposed(data["G"], ineq)
+    return conditions(slope, _times(data["A"], z) - data["b"], _times(data["G"], z) - data["h"], ineq)
 
 
 def objective(data: Arrays, z: np.ndarray) -> np.ndarray:

@@ -17,7 +17,20 @@ from typing import Any
 
 import numpy as np
 
-PACKAGES = ("jax", "jaxlib", "equinox", "optimistix", "lineax", "moreau", "qpax", "proxsuite", "piqp", "osqp", "numpy")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "equinox",
+    "optimistix",
+    "lineax",
+    "moreau",
+    "qpax",
+    "proxsuite",
+    "piqp",
+    "osqp",
+    "casadi",
+    "numpy",
+)
 
 Action = Callable[[], dict[str, Any]]
 

@@ -2,9 +2,14 @@
 
 from ._abstract import AbstractSolver as AbstractSolver, Point as Point, SolveStats as SolveStats
 from ._adjoint import KKTAdjoint as KKTAdjoint
+from ._admm import ADMM as ADMM
+from ._augmented_lagrangian import AugmentedLagrangian as AugmentedLagrangian
+from ._box_newton import BoxNewton as BoxNewton
 from ._health import derivative_health as derivative_health
 from ._interior_point import InteriorPoint as InteriorPoint
 from ._interior_point_qp import InteriorPointQP as InteriorPointQP
+from ._polish import AbstractPolish as AbstractPolish, NewtonPolish as NewtonPolish
+from ._projected_newton import ProjectedNewton as ProjectedNewton
 from ._race import Guess as Guess, Race as Race
 from ._retry import Retry as Retry
 from ._sensitivity import (

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
 
-from ..core import invalid, RESULTS, tree_where
+from ..core import RESULTS, tree_where
 from ..programs import FlatProgram
 from ._abstract import AbstractSolver, Point
-from ._presolve import presolve, Recovery, Reduced, Units
+from ._presolve import Reduced, Units
+from ._qp_constants import qp_constants, QPConstants
 
 _STEP = 0.995  # fraction of the way to the boundary
 _PATIENCE = 20  # iterations in which the residual must improve by a tenth
@@ -19,19 +20,6 @@ _MORE, _MOST = 1e3, 1.0  # growth and limit of the primal regularisation of the 
 _HOPELESS = 1e-3  # gradient of the violation relative to the violation: a stalled instance is infeasible
 _ATTEMPTS = 3  # active sets tried in a row, each corrected by the signs that the last one gave
 _AGAIN = 0.1  # decrease of the barrier parameter after which a failed attempt at the active set is repeated
-
-
-class QPConstants(eqx.Module):
-    """The reduced program, the way back, and what rules an instance out from the start."""
-
-    reduced: Reduced
-    units: Units
-    recovery: Recovery | None
-    """None where nothing was reduced: a subproblem of another solver."""
-    contradictory: Bool[Array, ""]
-    finite: Bool[Array, ""]
-    inconsistent: Bool[Array, ""]
-    """Whether the equalities have no solution."""
 
 
 class QPState(eqx.Module):
@@ -97,23 +85,7 @@ class InteriorPointQP(AbstractSolver):
 
     def prepare(self, program: FlatProgram, p: Any) -> QPConstants:
         """Scales and reduces the program."""
-        if program.quadratic is None:
-            fix = "state the matrices in a `QuadraticProgram`, or use `InteriorPoint`"
-            raise invalid("program", "a program of functions", "a `QuadraticProgram`", fix)
-        data, limits = program.quadratic(p), program.limits(p)
-        reduced, recovery, units = presolve(
-            data, limits, rank=program.rank, is_bounded=program.is_bounded, rounds=self.equilibrations
-        )
-        defect = data.A @ recovery.decision(jnp.zeros_like(reduced.c)) - data.b
-        level = 1e3 * jnp.finfo(data.q.dtype).eps ** 0.75 * (1.0 + jnp.max(jnp.abs(data.b), initial=0.0))
-        eliminated = recovery.inverse is not None
-        inconsistent = jnp.any(jnp.abs(defect) > level) if eliminated else jnp.asarray(False)
-        # A row that asks for less than -infinity is a contradiction, one that allows +infinity does not exist.
-        contradictory = jnp.any(~(limits[0] <= limits[1])) | jnp.any(data.h == -jnp.inf)
-        parts = [data.Q.ravel(), data.q, data.A.ravel(), data.b, data.G.ravel()]
-        finite = jnp.all(jnp.asarray([jnp.all(jnp.isfinite(part)) for part in parts]))
-        finite = finite & ~jnp.any(jnp.isnan(data.h))
-        return QPConstants(reduced, units, recovery, contradictory, finite, inconsistent)
+        return qp_constants(program, p, self.equilibrations)
 
     def init(self, program: FlatProgram, constants: QPConstants, x0: Array, p: Any, warm: Any) -> QPState:
         """Mehrotra's starting point, or the shifted iterate of `warm`; `x0` is not used."""
@@ -134,10 +106,7 @@ class InteriorPointQP(AbstractSolver):
             slack = jnp.maximum(jnp.maximum(qp.d - qp.model.rows(x), warm.slack), least)
             dual = jnp.maximum(warm.dual, least)
         dual = jnp.where(real, dual, jnp.where(qp.exists & (warm is not None), dual, 0.0))
-        result = RESULTS.where(constants.inconsistent, RESULTS.infeasible, RESULTS.successful)
-        result = RESULTS.where(constants.contradictory, RESULTS.contradictory_bounds, result)
-        result = RESULTS.where(constants.finite, result, RESULTS.nonfinite_start)
-        stopped = ~constants.finite | constants.contradictory | constants.inconsistent
+        stopped, result = constants.verdict()
         huge = jnp.full((), jnp.inf, dtype)
         slack = jnp.where(real, slack, 1.0)
         at, residual = _evaluate(qp, constants.units, x, dual, eq)

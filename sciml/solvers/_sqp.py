@@ -12,9 +12,10 @@ from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
 from ._dense import DenseFactors
 from ._evaluate import evaluate, Evaluation, Scaling, scaling_at, values
-from ._interior_point_qp import InteriorPointQP, QPConstants, QPState
+from ._interior_point_qp import InteriorPointQP, QPState
 from ._models import ScaledModel
 from ._presolve import Reduced, Units
+from ._qp_constants import QPConstants
 from ._stage_model import StageFactors
 
 _HALVINGS = 20  # of the step

@@ -14,7 +14,18 @@ from jaxtyping import Array
 
 from sciml.core import RESULTS
 from sciml.programs import FlatProgram, OptimalControl, Program, QuadraticProgram, Shooting, transcribe
-from sciml.solvers import AbstractSolver, InteriorPoint, InteriorPointQP, Point, Race, solve, SQP
+from sciml.solvers import (
+    AbstractSolver,
+    ADMM,
+    AugmentedLagrangian,
+    BoxNewton,
+    InteriorPoint,
+    InteriorPointQP,
+    Point,
+    Race,
+    solve,
+    SQP,
+)
 
 STEP = 1e-4  # with solutions to 1e-11, central differences have errors of 1e-7
 
@@ -78,6 +89,14 @@ def shared(dtype: Any) -> Member:
     return Member(program, np.zeros(4), np.stack([np.r_[q, b, h, 0.0], np.r_[0.8 * q, b, h, 0.1]]))
 
 
+def boxed(dtype: Any) -> Member:
+    """A quadratic program with bounds only, some of which are active."""
+    Q, q, *_ = quadratic_data(3)
+    part = lambda i: lambda p: p[4 * i : 4 * i + 4]
+    program = QuadraticProgram(lambda p: jnp.asarray(Q, p.dtype), part(0), lower=part(1), upper=part(2))
+    return Member(program, np.zeros(4), np.stack([np.r_[q, -np.ones(4), np.full(4, u)] for u in (0.3, 0.6)]))
+
+
 def control(dtype: Any) -> Member:
     """A pendulum to be raised; its input is limited in the first instance, its angle in the second."""
     problem = OptimalControl(
@@ -93,13 +112,16 @@ def control(dtype: Any) -> Member:
 
 
 PROGRAMS: dict[str, Callable[[Any], Member]] = {
-    "free": free, "mixed": mixed, "control": control, "in p": in_p, "shared": shared,
+    "free": free, "mixed": mixed, "control": control, "in p": in_p, "shared": shared, "boxed": boxed,
 }  # fmt: skip
 GENERAL, QUICK = InteriorPoint(tol=1e-11), InteriorPointQP(tol=1e-11)
 SOLVERS: dict[AbstractSolver, list[str]] = {
     GENERAL: ["free", "mixed", "control", "in p"],
     QUICK: ["in p", "shared"],
+    ADMM(tol=1e-11): ["in p", "shared"],
+    BoxNewton(tol=1e-11): ["boxed"],
     SQP(tol=1e-11): ["mixed"],
+    AugmentedLagrangian(tol=1e-11): ["mixed", "control"],
     Race(GENERAL): ["free"],  # without a rival it runs what its solver runs
 }
 """Every public solver, and the programs that it is for. In float64; in float32 solvers have their own tolerances."""

@@ -13,7 +13,7 @@ from hypothesis import given, Phase, settings, strategies as st
 
 from sciml.core import RESULTS
 from sciml.programs import Program, QuadraticProgram
-from sciml.solvers import InteriorPoint, InteriorPointQP, solve
+from sciml.solvers import ADMM, InteriorPoint, InteriorPointQP, solve
 
 INF, N, G, H, LANES, MAX_STEPS = np.inf, 4, 4, 2, 64, 256
 drawn = settings(derandomize=True, database=None, deadline=None, max_examples=4)
@@ -215,6 +215,7 @@ def batch_of(program, solver):
 
 SOLVERS = {
     "InteriorPointQP": (batch_of(quadratic_program(), InteriorPointQP()), CONVEX),
+    "ADMM": (batch_of(quadratic_program(), ADMM()), CONVEX),
     "InteriorPoint": (batch_of(nonlinear_program(), InteriorPoint()), NONLINEAR),
 }
 

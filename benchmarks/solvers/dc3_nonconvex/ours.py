@@ -1,0 +1,56 @@
+"""This library: `InteriorPoint()` on a `Program`; what instances share is shared (`in_axes`)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from worker import compile_ahead
+
+from sciml import Program, solve
+from sciml.solvers import InteriorPoint
+
+
+class Instance(NamedTuple):
+    quadratic: Array
+    linear: Array
+    equality: Array
+    right: Array
+    inequality: Array
+    limit: Array
+
+
+IN_AXES = Instance(None, None, None, 0, None, None)
+
+
+def cost(y, p):
+    """½ y'Qy + p'sin(y)."""
+    return 0.5 * jnp.sum(p.quadratic * y**2) + jnp.sum(p.linear * jnp.sin(y))
+
+
+PROGRAM = Program(
+    cost,
+    ineq=lambda y, p: p.inequality @ y - p.limit,
+    eq=lambda y, p: p.equality @ y - p.right,
+)
+
+
+def actions(data, solver):
+    """The whole batch, and one instance (for its compilation, which comes first in this fresh process)."""
+    shared = [jnp.asarray(data[name]) for name in ("Q", "p", "A", "x", "G", "h")]
+    starts, ps = jnp.asarray(data["start"]), Instance(*shared)
+
+    def solution(y0, p):
+        found = solve(PROGRAM, solver, y0, p, throw=False)
+        duals, stats = found.duals, found.stats
+        return {"y": found.value, "eq": duals.eq, "ineq": duals.ineq, "ok": stats.has_derivative, "steps": stats.steps}
+
+    first = jax.tree.map(lambda axis, part: part if axis is None else part[0], IN_AXES, ps, is_leaf=lambda x: x is None)
+    one, seconds = compile_ahead(solution, starts[0], first)
+    every, batched = compile_ahead(jax.vmap(solution, in_axes=(0, IN_AXES)), starts, ps)
+    return {"one": one, "batch": every}, {"one": seconds, "batch": batched}
+
+
+def prepare(data):
+    """The interior point."""
+    return actions(data, InteriorPoint())

@@ -1,0 +1,154 @@
+"""The nonconvex program of DC3, solved in a batch: runs every contestant and writes the results.
+
+    python benchmarks/solvers/dc3_nonconvex/run.py --rivals-python PATH
+
+`PATH` is the Python of an environment with `rivals/requirements.txt`; without it only this library runs, and the
+results go nowhere unless `--out` names a file.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import common  # noqa: E402
+import problem  # noqa: E402
+import referee  # noqa: E402
+from common import OURS, row  # noqa: E402
+
+COMMAND = "python benchmarks/solvers/dc3_nonconvex/run.py --rivals-python PATH"
+SQP, IPOPT = "sciml SQP", "IPOPT"
+FASTER = 7.0  # CPU time of an instance, IPOPT / ours
+COMPILATION = 6.0  # CPU seconds, of one instance with 100 variables
+RESIDUAL = 1e-6  # what counts as solved, by the referee, unscaled
+SAME = 1e-4  # distance of two decisions that count as the same optimum
+SEQUENTIAL, TIMED = 200, 50  # instances that IPOPT solves, and of these the ones in a timed call
+QUOTED_TIME = {"IPOPT (quoted)": 37.0, "slsqp-jax (quoted)": 494.0}  # CPU ms of an instance, on another day
+QUOTED_COMPILATION = {"slsqp-jax (quoted)": 19.5}  # CPU s
+
+
+def judge(data: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The optimality conditions of every answer."""
+    slope = problem.slope(data, found["y"], found["eq"], found["ineq"])
+    return referee.conditions(slope, *problem.values(data, found["y"]), found["ineq"])
+
+
+def accuracy_rows(item: str, seed: int, data: dict[str, np.ndarray], record: dict[str, Any]) -> list[dict]:
+    """What the referee finds; shares where a contestant solved only the first instances."""
+    outputs = {who: report["outputs"]["batch"] for who, report in record["contestants"].items()}
+    judged = {who: judge(data, found) for who, found in outputs.items()}
+    lanes = len(data["x"])
+    good = {who: parts["largest"] <= RESIDUAL for who, parts in judged.items()}
+    claimed = {who: found["ok"].astype(bool) for who, found in outputs.items()}
+    share = {who: 100 * float(np.mean(mask)) for who, mask in good.items()}
+    false = {who: int(np.sum(claimed[who] & ~good[who])) for who in outputs}
+    largest = lambda name: {who: float(np.max(judged[who][name])) for who in outputs}
+    mean = {who: float(np.mean(problem.objective(data, found["y"]))) for who, found in outputs.items()}
+    missing = {"failures": lanes - int(np.sum(good[OURS]))} if OURS in good else {}
+    target = problem.OBJECTIVE.get(seed) if lanes == problem.TESTED else None
+    whole = {who: value for who, value in mean.items() if len(outputs[who]["y"]) == lanes}
+    rows = [
+        row(item, f"instances solved at {RESIDUAL:g}", share, unit="%", target=100, better="higher", **missing),
+        row(item, "claimed successes that the referee rejects", false, target=0),
+        row(item, "largest residual", largest("largest")),
+        row(item, "largest violation", largest("violation")),
+        row(item, "mean objective", whole, target=target),
+        row(item, "mean iterations", {who: float(np.mean(found["steps"])) for who, found in outputs.items()}),
+        row(item, "most iterations", {who: float(np.max(found["steps"])) for who, found in outputs.items()}),
+    ]
+    if IPOPT in outputs:
+        rows += optimum_rows(item, data, outputs)
+    return rows
+
+
+def optimum_rows(item: str, data: dict[str, np.ndarray], outputs: dict[str, dict[str, np.ndarray]]) -> list[dict]:
+    """On the instances that IPOPT solved: mean objectives, and whose local optimum is better where they differ."""
+    count = len(outputs[IPOPT]["y"])
+    first = {who: found["y"][:count] for who, found in outputs.items()}
+    cost = {who: problem.objective({**data, "x": data["x"][:count]}, y) for who, y in first.items()}
+    ours = {who: y for who, y in first.items() if who != IPOPT}
+    differ = {who: np.max(np.abs(y - first[IPOPT]), axis=1) > SAME for who, y in ours.items()}
+    percent = lambda masks: {who: 100 * float(np.mean(mask)) for who, mask in masks.items()}
+    some = f"{item}, first {count}"
+    return [
+        row(some, "mean objective", {who: float(np.mean(value)) for who, value in cost.items()}),
+        row(some, "instances with the optimum of IPOPT", percent({w: ~d for w, d in differ.items()}), unit="%"),
+        row(some, "a better optimum", percent({w: d & (cost[w] < cost[IPOPT]) for w, d in differ.items()}), unit="%"),
+        row(some, "a worse optimum", percent({w: d & (cost[w] > cost[IPOPT]) for w, d in differ.items()}), unit="%"),
+    ]
+
+
+def time_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]) -> list[dict]:
+    """Times of one instance of a batch, ratios to IPOPT, and compile times."""
+    found = record["contestants"]
+    count = lambda who: int(data["timed"]) if who == IPOPT else len(data["x"])
+    rows = []
+    for who, words in ((OURS, item), (SQP, f"{item}, SQP")):
+        for kind, label in (("cpu_s", "CPU time"), ("wall_s", "wall time")):
+            ratio = common.paired(record, (IPOPT, "batch"), (who, "batch"), kind)
+            if ratio is not None:
+                target = FASTER if (who, kind) == (OURS, "cpu_s") else None
+                value = {OURS: ratio * count(who) / count(IPOPT)}
+                rows.append(row(words, f"times less {label} than IPOPT", value, target=target, better="higher"))
+    for kind, label in (("cpu_s", "CPU time"), ("wall_s", "wall time")):
+        for suffix, share in (("", 0.5), (", lower quartile", 0.25), (", upper quartile", 0.75)):
+            values = {who: 1e3 * float(np.quantile(r[kind]["batch"], share)) / count(who) for who, r in found.items()}
+            quoted = QUOTED_TIME if (kind, suffix) == ("cpu_s", "") else {}
+            rows.append(row(item, f"{label} of an instance in a batch{suffix}", {**values, **quoted}, unit="ms"))
+    alone = {who: 1e3 * float(np.median(r["cpu_s"]["one"])) for who, r in found.items()}
+    rows.append(row(item, "CPU time of an instance alone", alone, unit="ms"))
+    compiles = {who: r["compile_s"]["one"] for who, r in found.items()}
+    words, compiles = "CPU time of the compilation for one instance", {**compiles, **QUOTED_COMPILATION}
+    rows.append(row(item, words, compiles, unit="s", target=COMPILATION))
+    batches = {who: r["compile_s"]["batch"] for who, r in found.items() if who != IPOPT}
+    rows.append(row(item, "CPU time of the compilation for a batch", batches, unit="s"))
+    return [r for r in rows if r["value"] is not None]
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rivals-python", help="Python of the rivals' environment")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(problem.SEEDS))
+    parser.add_argument("--lanes", type=int, default=problem.TESTED, help="instances to test, counted from the last")
+    parser.add_argument("--sequential", type=int, default=SEQUENTIAL, help="instances that IPOPT solves")
+    parser.add_argument("--timed", type=int, default=TIMED, help="of these, the ones in a timed call")
+    parser.add_argument("--budget", type=float, default=common.BUDGET, help="seconds per contestant and action")
+    parser.add_argument("--core", type=int, help="processor to pin every process to (default: the first allowed)")
+    parser.add_argument("--out", type=Path, help="default, for a complete run only: results/dc3_nonconvex.json")
+    args = parser.parse_args()
+    complete = {*problem.SEEDS} <= {*args.seeds} and args.lanes == problem.TESTED
+    if args.out is None and complete and args.rivals_python:
+        args.out = HERE / "results" / "dc3_nonconvex.json"
+    return args
+
+
+def main() -> None:
+    """Measure the seeds, print the targets, write the rows."""
+    args = arguments()
+    common.pin(args.core)
+    rows, raw = [], {}
+    for seed in args.seeds:
+        item = f"{args.lanes} instances, seed {seed}"
+        data = problem.instance(seed, args.lanes, args.sequential, args.timed)
+        contestants = {OURS: (sys.executable, "ours"), SQP: (sys.executable, "ours_sqp")}
+        if args.rivals_python:
+            contestants[IPOPT] = (args.rivals_python, "rivals.ipopt_loop")
+        record = common.measure(contestants, HERE, data, budget=args.budget)
+        new = accuracy_rows(item, seed, data, record) + time_rows(item, data, record)
+        new = common.finish(new, record, COMMAND)
+        common.show(new)
+        rows += new
+        raw[item] = common.without_outputs(record)
+        if args.out is not None:
+            common.write(args.out, rows)
+            common.write(args.out.parent / "raw" / args.out.name, raw)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""A quadrotor's optimal control over growing horizons: runs every contestant and writes the results.
+
+    python benchmarks/solvers/quadrotor_horizon/run.py --rivals-python PATH
+
+`PATH` is the Python of an environment with `rivals/requirements.txt`; without it only this library runs, and the
+results go nowhere unless `--out` names a file.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import common  # noqa: E402
+import problem  # noqa: E402
+import referee  # noqa: E402
+from common import OURS, row  # noqa: E402
+
+COMMAND = "python benchmarks/solvers/quadrotor_horizon/run.py --rivals-python PATH"
+SQP, IPOPT, FATROP = "sciml, SQP", "IPOPT", "fatrop"
+MODULES = {IPOPT: "rivals.ipopt_loop", FATROP: "rivals.fatrop_loop"}
+SPEED_UP, FROM = 10.0, 64  # IPOPT / ours, CPU time of an instance, from this batch on
+EXPONENT = 1.2  # of the CPU time as a power of the horizon
+OBJECTIVE_ERROR = 1e-4  # relative, between ours and IPOPT
+SLACK = 10.0  # a tolerance means another scaling to everyone: solved is this many times the tolerance, in plain units
+
+
+def item_of(horizon: int, batch: int, seed: int) -> str:
+    """The words for a case."""
+    return f"N {horizon}, batch {batch}, seed {seed}"
+
+
+def accuracy_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]) -> list[dict]:
+    """What the referee finds."""
+    batch, limit = len(data["x0"]), SLACK * problem.TOLERANCE
+    solved, worst, objective, steps = {}, {}, {}, {}
+    for who, report in record["contestants"].items():
+        found = report["outputs"]["forward"]
+        judged = [referee.residuals(data, i, *(found[k][i] for k in ("x", "u", "nu"))) for i in range(batch)]
+        solved[who] = sum(one["largest"] <= limit for one in judged)
+        worst[who] = {name: max(one[name] for one in judged) for name in judged[0]}
+        objective[who] = np.array([referee.objective(data, i, found["x"][i], found["u"][i]) for i in range(batch)])
+        steps[who] = float(np.mean(found["steps"]))
+    missing = {"failures": batch - solved.get(OURS, 0)}
+    rows = [row(item, f"instances solved at {limit:g}", solved, target=batch, better="higher", **missing)]
+    for part in ("defect", "bounds", "stationarity and complementarity"):
+        rows.append(row(item, f"largest residual: {part}", {who: found[part] for who, found in worst.items()}))
+    if IPOPT in objective:
+        truth = objective[IPOPT]
+        errors = {who: float(np.max(np.abs(v / truth - 1))) for who, v in objective.items() if who != IPOPT}
+        rows.append(row(item, "relative difference of the objective to that of IPOPT", errors, target=OBJECTIVE_ERROR))
+    rows.append(row(item, "mean objective", {who: float(np.mean(v)) for who, v in objective.items()}))
+    return [*rows, row(item, "mean iterations", steps)]
+
+
+def ratio_rows(item: str, batch: int, record: dict[str, Any]) -> list[dict]:
+    """CPU time for an instance, and how many times faster ours is."""
+    rows, per = [], {}
+    for who, report in record["contestants"].items():
+        per[who] = 1e3 * float(np.median(report["cpu_s"]["forward"])) / batch
+    rows.append(row(item, "CPU time for an instance", per, unit="ms"))
+    for who in (IPOPT, FATROP):
+        names = [name for name in (OURS, SQP) if name in record["contestants"]]
+        values = {name: common.paired(record, (who, "forward"), (name, "forward")) for name in names}
+        target = SPEED_UP if who == IPOPT and batch >= FROM else None
+        new = row(item, f"times faster than {who}", values, target=target, better="higher")
+        rows += [new] if new["value"] is not None or target is not None else []
+    return rows
+
+
+def exponents(rows: list[dict], batch: int, seed: int) -> list[dict]:
+    """Slopes of the logarithm of CPU time over that of the horizon, of the whole solve and of an iteration."""
+    values: dict[str, dict[int, dict[str, float]]] = {}
+    for r in rows:
+        for horizon in problem.HORIZONS:
+            if r["item"] == item_of(horizon, batch, seed):
+                found = {**r["rivals"], **({OURS: r["value"]} if r["value"] is not None else {})}
+                values.setdefault(r["metric"], {})[horizon] = found
+    times, steps = values.get("CPU time for an instance", {}), values.get("mean iterations", {})
+    whole, each = {}, {}
+    for who in next(iter(times.values()), {}):
+        ran = [n for n in times if who in times[n]]
+        if len(ran) >= 3:
+            logs = np.log([[n, times[n][who], times[n][who] / steps[n][who]] for n in ran])
+            whole[who], each[who] = (float(np.polyfit(logs[:, 0], logs[:, k], 1)[0]) for k in (1, 2))
+    item = f"batch {batch}, seed {seed}"
+    found = [row(item, "exponent of the horizon in CPU time", whole, target=EXPONENT)]
+    found.append(row(item, "exponent of the horizon in CPU time for an iteration", each))
+    return [r for r in found if r["value"] is not None]
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rivals-python", help="Python of the rivals' environment")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(problem.SEEDS))
+    parser.add_argument("--batches", type=int, nargs="+", default=list(problem.BATCHES))
+    parser.add_argument("--longest", type=int, default=max(problem.HORIZONS), help="longest horizon")
+    parser.add_argument("--most", type=int, default=problem.MOST_STAGES, help="most stages of a batch, N times batch")
+    parser.add_argument("--budget", type=float, default=common.BUDGET, help="seconds per contestant and case")
+    parser.add_argument("--core", type=int, help="processor to pin every process to (default: the first allowed)")
+    parser.add_argument("--out", type=Path, help="default, for a complete run only: results/quadrotor_horizon.json")
+    args = parser.parse_args()
+    complete = {*problem.SEEDS} <= {*args.seeds} and {*problem.BATCHES} <= {*args.batches}
+    complete = complete and args.longest >= max(problem.HORIZONS) and args.most >= problem.MOST_STAGES
+    if args.out is None and complete and args.rivals_python:
+        args.out = HERE / "results" / "quadrotor_horizon.json"
+    return args
+
+
+def main() -> None:
+    """Measure all cases, print the targets, write the rows."""
+    args = arguments()
+    common.pin(args.core)
+    rows, raw = [], {}
+    for seed in args.seeds:
+        for batch in args.batches:
+            for horizon in [n for n in problem.HORIZONS if n <= args.longest and n * batch <= args.most]:
+                item, data = item_of(horizon, batch, seed), problem.instance(seed, horizon, batch)
+                contestants = {OURS: (sys.executable, "ours"), SQP: (sys.executable, "ours_sqp")}
+                if args.rivals_python:
+                    contestants.update({who: (args.rivals_python, module) for who, module in MODULES.items()})
+                record = common.measure(contestants, HERE, data, budget=args.budget)
+                new = accuracy_rows(item, data, record) + ratio_rows(item, batch, record)
+                new = common.finish(new + common.time_rows(item, record, {"forward": "the batch"}), record, COMMAND)
+                common.show(new)
+                rows += new
+                raw[item] = common.without_outputs(record)
+                if args.out is not None:
+                    common.write(args.out, rows)
+                    common.write(args.out.parent / "raw" / args.out.name, raw)
+            last = common.finish(exponents(rows, batch, seed), record, COMMAND)
+            common.show(last)
+            rows += last
+            if args.out is not None:
+                common.write(args.out, rows)
+
+
+if __name__ == "__main__":
+    main()
