@@ -4,29 +4,25 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, Scalar, ScalarLike
+from jaxtyping import Array, Bool, Scalar, ScalarLike
 
 from ..core import RESULTS, tree_where
 from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
+from ._barrier import adapt_barrier, lower_barrier
 from ._evaluate import evaluate, Evaluation, scaling_at
+from ._finish import finish
 from ._line_search import search, Trial
 from ._newton import Direction, factorise, Factors, newton_system
 from ._state import Constants, distances, fraction, largest_step, Rows, State, Vector
 
 # Strategy constants, each with its role in Wächter & Biegler (2006), table of section 4 unless stated otherwise.
-_KAPPA_EPSILON = 10.0  # the barrier problem is solved to this multiple of the barrier parameter
-_KAPPA_MU, _THETA_MU = 0.2, 1.5  # linear and superlinear decrease of the barrier parameter
 _KAPPA_SIGMA = 1e10  # how far a multiplier may stray from μ / distance
 _SHIFTS_BEFORE_RESTORATION = 5  # failed line searches, each with a larger Hessian shift, before feasibility comes first
 _MOST_FAILURES = 15
 _SHORT = 0.01  # a step shorter than this that does not lower the violation counts as failed
 _PATIENCE = 15  # passes in which the violation must be halved, else feasibility comes first
 _MOST_RESTORATIONS = 6
-_STALE = 4  # passes without progress after which the barrier is lowered by the monotone rule
-_CLEAR = 2.0  # ratio of distance and multiplier from which a row counts as clearly active or inactive
-_ATTEMPTS = 3  # active sets tried in a row before the residual has to fall
-_AGAIN, _LATE = 0.01, 1e-4  # decrease of the barrier parameter between attempts to finish, and its first value
 _RESTORED = 0.1  # restoration ends when the violation has fallen to this fraction
 _HOPELESS = 1e-5  # projected gradient of the violation relative to the violation: a stationary, infeasible point
 _NEARLY_HOPELESS = 1e-2  # the same, for an instance that has no step left
@@ -37,9 +33,10 @@ class InteriorPoint(AbstractSolver):
 
     Choose it for dense programs up to a few hundred variables, in batches, where exact second derivatives are cheap.
     Inequalities get slacks; bounds are kept strictly. Each iteration condenses the Newton system on the decision,
-    tests by Cholesky that the reduced Hessian is positive definite, shifts it where it is not, and picks a step
-    from a short ladder by an exact-penalty merit function with a second-order correction. Where no step helps, it
-    first regains feasibility (Levenberg-Marquardt on the violation) and, at a stationary point of the violation,
+    tests by Cholesky that the reduced Hessian is positive definite, shifts it where it is not, predicts how far the
+    barrier can be lowered, and picks a step from a short ladder by an exact-penalty merit function with a second-order
+    correction. Near the end it solves the equations of the active set instead. Where no step helps, it first regains
+    feasibility (Levenberg-Marquardt on the violation) and, at a stationary point of the violation,
     reports `RESULTS.infeasible`.
 
     Args:
@@ -56,7 +53,7 @@ class InteriorPoint(AbstractSolver):
     Source: Wächter & Biegler (2006), On the implementation of an interior-point filter line-search algorithm,
     DOI 10.1007/s10107-004-0559-y, for barrier strategy, scaling and safeguards; Waltz, Morales, Nocedal & Orban (2006),
     An interior algorithm for nonlinear optimization, DOI 10.1007/s10107-004-0560-5, for merit function and slack reset.
-    Deviations: merit function instead of filter, condensed Cholesky instead of an indefinite factorisation, and a
+    Barrier: `_barrier`, after Nocedal, Wächter & Waltz (2009). Deviations: merit function instead of filter, condensed Cholesky instead of an indefinite factorisation, and a
     least-squares restoration; each so that every lane of a batch runs the same operations.
     """
 
@@ -92,13 +89,13 @@ class InteriorPoint(AbstractSolver):
             eq = warm.eq * (warm.scaling.eq / scaling.eq) * (scaling.objective / warm.scaling.objective)
         result = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite_start)
         result = RESULTS.where(constants.contradictory, RESULTS.contradictory_bounds, result)
-        zero, none = jnp.zeros((), dtype), jnp.asarray(0)
+        zero, none, far = jnp.zeros((), dtype), jnp.asarray(0), jnp.full((), jnp.inf, dtype)
         return State(
             x, slack, dual, eq, scaling, mu,
             penalty=jnp.ones((), dtype), shift=zero, floor=zero, failures=none, restoring=jnp.asarray(False),
             target=zero, decay=zero, age=none, checkpoint=zero, restorations=none,
-            best=jnp.full((), jnp.inf, dtype), stale=none, finishing=none, saved=(x, slack, dual, eq), finished_at=jnp.full((), jnp.inf, dtype),
-            residual=jnp.full((), jnp.inf, dtype), stopped=~finite | constants.contradictory, result=result,
+            length=jnp.ones((), dtype), best=far, stale=none,
+            finishing=none, saved=(x, slack, dual, eq), finished_at=far, residual=far, stopped=~finite | constants.contradictory, result=result,
         )  # fmt: skip
 
     def step(self, program: FlatProgram, constants: Constants, state: State, p: Any) -> State:
@@ -107,10 +104,10 @@ class InteriorPoint(AbstractSolver):
         multipliers = (state.dual[: state.slack.size], state.eq)
         at = evaluate(program, state.x, multipliers, state.scaling, p, state.restoring)
         residual = _unscaled_residual(constants, state, at)
-        mu = _lower_barrier(constants, state, at, tol)
+        mu = lower_barrier(constants, state, at, tol)
         # Another barrier parameter is another merit function, which may do with a smaller penalty.
         penalty = jnp.where(mu < state.mu, 1.0, state.penalty)
-        finishing, saved, finished_at = _finish(constants, state, at, residual, mu)
+        finishing, saved, finished_at = finish(constants, state, residual, mu)
         failed = (state.finishing > 0) & (finishing == 0)
         changes = (mu, residual, penalty, finishing, saved, finished_at)
         state = eqx.tree_at(
@@ -118,7 +115,7 @@ class InteriorPoint(AbstractSolver):
         )
         # One factorisation per pass: a restoration step differs only in the matrix and the right-hand side.
         factors = factorise(newton_system(constants, state, at), state.shift, state.floor)
-        state, products = _adapt_barrier(constants, state, factors, tol)
+        state, products = adapt_barrier(constants, state, at, factors, tol)
         factors = factors.centred_at(constants, state, products)
         direction = factors.direction(state.dual)
         trial = search(program, constants, state, at, factors, direction, p)
@@ -214,74 +211,6 @@ def _infeasible_slope(constants: Constants, state: State, at: Evaluation) -> Sca
     return jnp.max(jnp.abs(jnp.where(constants.is_fixed, 0.0, state.x - target)), initial=0.0)
 
 
-def _lower_barrier(constants: Constants, state: State, at: Evaluation, tol: Scalar) -> Scalar:
-    """The barrier parameter, lowered (up to thrice) while its own problem is solved well enough."""
-    least = jnp.minimum(tol, tol * state.scaling.objective) / 10
-    n_g, n = state.slack.size, state.x.size
-    # Large multipliers make small residuals unreachable: Wächter & Biegler (2006), equation (6).
-    mean = (jnp.sum(state.dual) + jnp.sum(jnp.abs(state.eq))) / max(state.dual.size + state.eq.size, 1)
-    relax = jnp.maximum(100.0, mean) / 100.0
-    slope = at.slope - state.dual[n_g : n_g + n] + state.dual[n_g + n :]
-    slope = jnp.where(constants.is_fixed, 0.0, slope) / relax
-    primal = jnp.max(jnp.abs(jnp.concatenate([slope, at.g + state.slack, at.h])), initial=0.0)
-    products = distances(constants, state.x, state.slack) * state.dual
-    mu = state.mu
-    for _ in range(3):
-        gap = jnp.max(jnp.where(constants.exists, jnp.abs(products - mu), 0.0), initial=0.0) / relax
-        solved = jnp.maximum(primal, gap) <= _KAPPA_EPSILON * mu
-        lower = jnp.maximum(least, jnp.minimum(_KAPPA_MU * mu, mu**_THETA_MU))
-        free = (state.finishing > 0) | (state.stale < _STALE)
-        mu = jnp.where(solved & ~state.restoring & ~free, jnp.minimum(mu, lower), mu)
-    return mu
-
-
-def _adapt_barrier(constants: Constants, state: State, factors: Factors, tol: Scalar) -> tuple[State, Rows]:
-    """The barrier parameter as the step without a barrier suggests, while the residual falls.
-
-    `σ = (μ after the affine step / μ)³` (Mehrotra 1992); where the residual has not fallen for some passes, the barrier
-    is lowered by the monotone rule until it does (Nocedal, Wächter & Waltz 2009, Adaptive barrier update strategies for
-    nonlinear interior methods, DOI 10.1137/060649513, algorithm A).
-    """
-    t = distances(constants, state.x, state.slack)
-    step, count = factors.affine(state.dual), jnp.maximum(jnp.sum(constants.exists), 1).astype(t.dtype)
-    along = lambda v, dv: v + largest_step(v, dv, jnp.ones_like(state.mu), constants.exists) * dv
-    mean = lambda v: jnp.sum(jnp.where(constants.exists, v, 0.0)) / count
-    now, after = mean(t * state.dual), mean(along(t, step.rows) * along(state.dual, step.dual))
-    sigma = jnp.clip(after / jnp.where(now > 0, now, 1.0), 0.0, 1.0) ** 3
-    least = jnp.minimum(tol, tol * state.scaling.objective) / 10
-    falls = state.residual <= 0.999 * state.best
-    stale = jnp.where(falls, 0, state.stale + 1)
-    held = stale >= _STALE
-    apart = state.restoring | (state.finishing > 0)
-    mu = jnp.where(held, jnp.where(stale == _STALE, 0.8 * now, state.mu), jnp.maximum(sigma * now, least))
-    mu = jnp.where(apart, state.mu, mu)
-    best = jnp.where(falls & ~apart, state.residual, state.best)
-    products = jnp.where(held, 0.0, step.rows * step.dual)
-    return eqx.tree_at(
-        lambda s: (s.mu, s.best, s.stale), state, (mu, best, jnp.where(apart, state.stale, stale))
-    ), products
-
-
-def _finish(
-    constants: Constants, state: State, at: Evaluation, residual: Scalar, mu: Scalar
-) -> tuple[Int[Array, ""], tuple, Scalar]:
-    """Whether this pass solves the equations of the active set, what to return to, and the barrier parameter then.
-
-    Near the solution a semismooth Newton method needs two or three passes where the barrier needs one or two for each
-    of its last parameters. Rows with `y > -a` are equations (Hintermüller, Ito & Kunisch 2002, The primal-dual active set
-    strategy as a semismooth Newton method, DOI 10.1137/S1052623401383558); it goes on while it halves the residual.
-    """
-    t = distances(constants, state.x, state.slack)
-    larger, smaller = jnp.maximum(state.dual, t), jnp.minimum(state.dual, t)
-    clear = jnp.all(jnp.where(constants.exists, larger >= _CLEAR * smaller, True))
-    due = (mu <= _AGAIN * state.finished_at) & (mu <= _LATE)
-    begins = (state.finishing == 0) & ~state.restoring & clear & due & (state.floor == 0.0)
-    goes_on = (state.finishing > 0) & ((state.finishing < _ATTEMPTS) | (residual <= 0.5 * state.residual))
-    now = (state.x, state.slack, state.dual, state.eq)
-    count = jnp.where(begins | goes_on, state.finishing + 1, 0)
-    return count, tree_where(begins, now, state.saved), jnp.where(begins, mu, state.finished_at)
-
-
 def _feasible(state: State) -> Scalar:
     """The scaled violation below which restoration has nothing to do."""
     return jnp.asarray(jnp.finfo(state.x.dtype).eps ** 0.5, state.x.dtype)
@@ -309,8 +238,8 @@ def _accept(
     floor = jnp.where(accepted & ~short, state.floor / 10, larger)
     failures = jnp.where(accepted & ~short, 0, state.failures + 1)
     new, old = (trial.x, trial.slack, dual, eq), (state.x, state.slack, state.dual, state.eq)
-    where = lambda s: (s.x, s.slack, s.dual, s.eq, s.penalty, s.shift, s.floor, s.failures)
-    changed = (*tree_where(accepted, new, old), trial.penalty, factors.shift, floor, failures)
+    where = lambda s: (s.x, s.slack, s.dual, s.eq, s.penalty, s.shift, s.floor, s.failures, s.length)
+    changed = (*tree_where(accepted, new, old), trial.penalty, factors.shift, floor, failures, trial.length)
     return eqx.tree_at(where, state, changed)
 
 

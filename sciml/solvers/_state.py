@@ -49,6 +49,8 @@ class State(eqx.Module):
     checkpoint: Scalar
     """The violation then."""
     restorations: Int[Array, ""]
+    length: Scalar
+    """Of the last step."""
     best: Scalar
     """The smallest residual so far."""
     stale: Int[Array, ""]
