@@ -53,8 +53,9 @@ class InteriorPoint(AbstractSolver):
     Source: Wächter & Biegler (2006), On the implementation of an interior-point filter line-search algorithm,
     DOI 10.1007/s10107-004-0559-y, for barrier strategy, scaling and safeguards; Waltz, Morales, Nocedal & Orban (2006),
     An interior algorithm for nonlinear optimization, DOI 10.1007/s10107-004-0560-5, for merit function and slack reset.
-    Barrier: `_barrier`, after Nocedal, Wächter & Waltz (2009). Deviations: merit function instead of filter, condensed Cholesky instead of an indefinite factorisation, and a
-    least-squares restoration; each so that every lane of a batch runs the same operations.
+    Nocedal, Wächter & Waltz (2009), DOI 10.1137/060649513, for the barrier (`_barrier`). Deviations: merit function
+    instead of filter, condensed Cholesky instead of an indefinite factorisation, and a least-squares restoration; each
+    so that every lane of a batch runs the same operations.
     """
 
     tol: ScalarLike | None = None
@@ -95,7 +96,8 @@ class InteriorPoint(AbstractSolver):
             penalty=jnp.ones((), dtype), shift=zero, floor=zero, failures=none, restoring=jnp.asarray(False),
             target=zero, decay=zero, age=none, checkpoint=zero, restorations=none,
             length=jnp.ones((), dtype), best=far, stale=none,
-            finishing=none, saved=(x, slack, dual, eq), finished_at=far, residual=far, stopped=~finite | constants.contradictory, result=result,
+            finishing=none, saved=(x, slack, dual, eq), finished_at=far, residual=far,
+            stopped=~finite | constants.contradictory, result=result,
         )  # fmt: skip
 
     def step(self, program: FlatProgram, constants: Constants, state: State, p: Any) -> State:
