@@ -14,11 +14,12 @@ from ._presolve import Reduced, Units
 from ._qp_constants import qp_constants, QPConstants
 
 _STEP = 0.995  # fraction of the way to the boundary
-_PATIENCE = 20  # iterations in which the residual must improve by a tenth
+_PATIENCE = 50  # iterations in which the residual must improve by a tenth
 _CLEAR = 2.0  # ratio of slack and multiplier from which a row counts as clearly active or inactive
 _MORE, _MOST = 1e3, 1.0  # growth and limit of the primal regularisation of the scaled matrix
 _HOPELESS = 1e-3  # gradient of the violation relative to the violation: a stalled instance is infeasible
 _ATTEMPTS = 3  # active sets tried in a row, each corrected by the signs that the last one gave
+_REFINEMENTS, _REFINING = 4, 0.1  # most for an attempt, and what one has to make of the residual for another
 _AGAIN = 0.1  # decrease of the barrier parameter after which a failed attempt at the active set is repeated
 
 
@@ -150,12 +151,33 @@ class InteriorPointQP(AbstractSolver):
         dual, slack = positive(dual + alpha * step.dual), positive(state.slack + alpha * step.slack)
         at, residual = _evaluate(qp, units, x, dual, eq)
 
+        # The equations of an active set are solved to a regularisation: residuals taken anew lead on.
+        agrees = lambda dual, at: jnp.all(((real & (dual > -at[2])) | qp.is_equality) == active)
+        none = jnp.zeros_like(dual)
+
+        def refine(carry: tuple) -> tuple:
+            (x, dual, eq), at, last, _, count = carry
+            more = system.direction(at[0] + qp.c + at[1], none, at[2], at[3], none)
+            point = (x + more.x, dual + more.dual, eq + more.eq)
+            at, residual = _evaluate(qp, units, *point)
+            return point, at, residual, residual <= _REFINING * last, count + 1
+
+        def unsettled(carry: tuple) -> Array:
+            (_, dual, _), at, residual, improves, count = carry
+            return attempt & improves & (residual > tol) & agrees(dual, at) & (count < _REFINEMENTS)
+
+        start = ((x, dual, eq), at, residual, jnp.isfinite(residual), jnp.asarray(0))
+        (x, dual, eq), at, residual, _, _ = jax.lax.while_loop(unsettled, refine, start)
         usable = system.factors.is_definite & jnp.isfinite(residual) & jnp.all(jnp.isfinite(slack))
-        accepted = usable & (~attempt | (residual <= tol))
+        # Where refinement leads no further and the signs are right, rounding has the last word.
+        settled = attempt & (residual <= stall_tol) & agrees(dual, at)
+        solved = usable & ((residual <= tol) | settled)
+        accepted = usable & (~attempt | solved)
         new = (x, slack, dual, eq, *at, residual)
         old = (state.x, state.slack, state.dual, state.eq, state.bent, state.pull, state.excess, state.defect)
         new = tree_where(accepted, new, (*old, state.residual))
         residual = new[-1]
+        solved = solved | (residual <= tol)
         improved = residual <= 0.9 * state.best
         age = jnp.where(improved, 0, state.age + 1)
         # A matrix without a factor, or a step that is not finite, is tried again with more regularisation.
@@ -168,12 +190,13 @@ class InteriorPointQP(AbstractSolver):
         result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
         result = RESULTS.where(unbounded, RESULTS.unbounded, result)
         result = RESULTS.where(infeasible, RESULTS.infeasible, result)
-        result = RESULTS.where(residual <= tol, RESULTS.successful, result)
-        stop = (residual <= tol) | worn_out | infeasible | unbounded
+        result = RESULTS.where(solved, RESULTS.successful, result)
+        stop = solved | worn_out | infeasible | unbounded
         last = jnp.where(attempt, mu, state.attempted_at)
         # Rows that the attempt violates come in, rows with a negative multiplier go out.
         guess = (real & (dual > -at[2])) | qp.is_equality
-        attempts = jnp.where(attempt & (state.attempts < _ATTEMPTS - 1), state.attempts + 1, 0)
+        changed = jnp.any(guess != active)
+        attempts = jnp.where(attempt & changed & (state.attempts < _ATTEMPTS - 1), state.attempts + 1, 0)
         best = jnp.where(improved, residual, state.best)
         x, slack, dual, eq, bent, pull, excess, defect, residual = new
         return QPState(
@@ -189,9 +212,12 @@ class InteriorPointQP(AbstractSolver):
         `ds = -(C dx + r) + δ dz` and `s dz + z ds = r_c` give `dz = W (C dx + r + r_c / z)` with `W = z / (s + δ z)`.
         """
         _, delta = self._regularisation(qp.c.dtype)
-        soft = jnp.maximum(jnp.minimum(mu, delta), jnp.finfo(qp.c.dtype).eps ** 0.5)
+        eps = jnp.finfo(qp.c.dtype).eps
+        # Where dynamics are eliminated, the curvature that a row competes with grows with the horizon.
+        hard, least = (eps**0.75, eps**0.75) if qp.model.eliminates else (delta, eps**0.5)
+        soft = jnp.maximum(jnp.minimum(mu, hard), least)
         weights = barrier * state.dual / (state.slack + soft * state.dual)
-        weights = jnp.where(attempt | qp.is_equality, jnp.where(active, 1.0 / delta, 0.0), weights)
+        weights = jnp.where(attempt | qp.is_equality, jnp.where(active, 1.0 / hard, 0.0), weights)
         factors = qp.model.factorise(weights, state.rho, delta)
         return _System(qp, factors, weights, soft, barrier * state.slack, state.dual, barrier)
 
