@@ -122,9 +122,7 @@ class InteriorPointQP(AbstractSolver):
         tol, stall_tol = self._tolerances(qp.c.dtype)
         tol = 0.5 * tol  # an outside evaluation has its own rounding
         real = qp.exists & ~qp.is_equality
-        mu = jnp.sum(jnp.where(real, state.slack * state.dual, 0.0)) / jnp.maximum(
-            jnp.sum(real.astype(qp.c.dtype)), 1.0
-        )
+        mu = _mean(state.slack * state.dual, real)
         attempt, active = _guess(qp, state, mu)
         barrier = jnp.where(real & ~attempt, 1.0, 0.0).astype(qp.c.dtype)  # rows with complementarity in this pass
         # While attempting, rows outside the guess have no multiplier and rows inside no slack.
@@ -151,26 +149,11 @@ class InteriorPointQP(AbstractSolver):
         dual, slack = positive(dual + alpha * step.dual), positive(state.slack + alpha * step.slack)
         at, residual = _evaluate(qp, units, x, dual, eq)
 
-        # The equations of an active set are solved to a regularisation: residuals taken anew lead on.
-        agrees = lambda dual, at: jnp.all(((real & (dual > -at[2])) | qp.is_equality) == active)
-        none = jnp.zeros_like(dual)
-
-        def refine(carry: tuple) -> tuple:
-            (x, dual, eq), at, last, _, count = carry
-            more = system.direction(at[0] + qp.c + at[1], none, at[2], at[3], none)
-            point = (x + more.x, dual + more.dual, eq + more.eq)
-            at, residual = _evaluate(qp, units, *point)
-            return point, at, residual, residual <= _REFINING * last, count + 1
-
-        def unsettled(carry: tuple) -> Array:
-            (_, dual, _), at, residual, improves, count = carry
-            return attempt & improves & (residual > tol) & agrees(dual, at) & (count < _REFINEMENTS)
-
-        start = ((x, dual, eq), at, residual, jnp.isfinite(residual), jnp.asarray(0))
-        (x, dual, eq), at, residual, _, _ = jax.lax.while_loop(unsettled, refine, start)
+        moved = ((x, dual, eq), at, residual)
+        (x, dual, eq), at, residual, agrees = _refined(system, units, attempt, active, tol, *moved)
         usable = system.factors.is_definite & jnp.isfinite(residual) & jnp.all(jnp.isfinite(slack))
         # Where refinement leads no further and the signs are right, rounding has the last word.
-        settled = attempt & (residual <= stall_tol) & agrees(dual, at)
+        settled = attempt & (residual <= stall_tol) & agrees
         solved = usable & ((residual <= tol) | settled)
         accepted = usable & (~attempt | solved)
         new = (x, slack, dual, eq, *at, residual)
@@ -311,6 +294,36 @@ def _evaluate(
     return (bent, pull, excess, defect), _largest(qp, units, bent + qp.c + pull, excess, defect, dual)
 
 
+def _refined(
+    system: _System, units: Units, attempt: Bool[Array, ""], active: Array, tol: Scalar, point: tuple, at: tuple,
+    residual: Scalar,
+) -> tuple[tuple, tuple, Scalar, Bool[Array, ""]]:  # fmt: skip
+    """An attempt led on by its own factors, which hold the active set only up to a regularisation.
+
+    Its residuals are taken anew as long as the signs agree with the active set and a turn makes a tenth of them.
+    Returns point, what `_evaluate` says there, and whether the signs agree.
+    """
+    qp = system.qp
+    real = qp.exists & ~qp.is_equality
+    agrees = lambda dual, at: jnp.all(((real & (dual > -at[2])) | qp.is_equality) == active)
+    none = jnp.zeros_like(point[1])
+
+    def refine(carry: tuple) -> tuple:
+        (x, dual, eq), at, last, _, count = carry
+        more = system.direction(at[0] + qp.c + at[1], none, at[2], at[3], none)
+        point = (x + more.x, dual + more.dual, eq + more.eq)
+        at, residual = _evaluate(qp, units, *point)
+        return point, at, residual, residual <= _REFINING * last, count + 1
+
+    def unsettled(carry: tuple) -> Array:
+        point, at, residual, improves, count = carry
+        return attempt & improves & (residual > tol) & agrees(point[1], at) & (count < _REFINEMENTS)
+
+    start = (point, at, residual, jnp.isfinite(residual), jnp.asarray(0))
+    point, at, residual, _, _ = jax.lax.while_loop(unsettled, refine, start)
+    return point, at, residual, agrees(point[1], at)
+
+
 def _guess(qp: Reduced, state: QPState, mu: Scalar) -> tuple[Bool[Array, ""], Bool[Array, " m"]]:
     """Whether the active set is clear enough to try its equations, and the active set.
 
@@ -362,6 +375,11 @@ def _is_hopeless(qp: Reduced, excess: Array, defect: Array, tol: Scalar) -> Bool
     slope = qp.model.rows_transposed(violation) + qp.model.equalities_transposed(defect)
     size = jnp.max(jnp.abs(jnp.concatenate([violation, defect])), initial=0.0)
     return (size > tol) & (jnp.max(jnp.abs(slope), initial=0.0) <= _HOPELESS * size)
+
+
+def _mean(v: Array, real: Bool[Array, " m"]) -> Scalar:
+    """The mean over the rows that are `real`; zero without any."""
+    return jnp.sum(jnp.where(real, v, 0.0)) / jnp.maximum(jnp.sum(real.astype(v.dtype)), 1.0)
 
 
 def _shift(v: Array, real: Bool[Array, " m"]) -> Array:
