@@ -149,12 +149,11 @@ class InteriorPointQP(AbstractSolver):
         dual, slack = positive(dual + alpha * step.dual), positive(state.slack + alpha * step.slack)
         at, residual = _evaluate(qp, units, x, dual, eq)
 
-        moved = ((x, dual, eq), at, residual)
-        (x, dual, eq), at, residual, agrees = _refined(system, units, attempt, active, tol, *moved)
+        moved = _refined(system, units, attempt, active, tol, (x, dual, eq), at, residual)
+        (x, dual, eq), at, residual, agrees = moved
         usable = system.factors.is_definite & jnp.isfinite(residual) & jnp.all(jnp.isfinite(slack))
         # Where refinement leads no further and the signs are right, rounding has the last word.
-        settled = attempt & (residual <= stall_tol) & agrees
-        solved = usable & ((residual <= tol) | settled)
+        solved = usable & (residual <= jnp.where(attempt & agrees, stall_tol, tol))
         accepted = usable & (~attempt | solved)
         new = (x, slack, dual, eq, *at, residual)
         old = (state.x, state.slack, state.dual, state.eq, state.bent, state.pull, state.excess, state.defect)
@@ -168,8 +167,8 @@ class InteriorPointQP(AbstractSolver):
         rho = jnp.where(usable | attempt, jnp.maximum(0.1 * state.rho, least), _MORE * state.rho)
         worn_out = (age >= _PATIENCE) | (rho > _MOST)
         infeasible, unbounded = _certificates(qp, x, dual, eq, at[0], at[1])
-        infeasible, unbounded = infeasible & accepted, unbounded & accepted
-        infeasible = infeasible | (worn_out & _is_hopeless(qp, new[6], new[7], stall_tol))
+        unbounded = unbounded & accepted
+        infeasible = (infeasible & accepted) | (worn_out & _is_hopeless(qp, new[6], new[7], stall_tol))
         result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
         result = RESULTS.where(unbounded, RESULTS.unbounded, result)
         result = RESULTS.where(infeasible, RESULTS.infeasible, result)
@@ -178,8 +177,8 @@ class InteriorPointQP(AbstractSolver):
         last = jnp.where(attempt, mu, state.attempted_at)
         # Rows that the attempt violates come in, rows with a negative multiplier go out.
         guess = (real & (dual > -at[2])) | qp.is_equality
-        changed = jnp.any(guess != active)
-        attempts = jnp.where(attempt & changed & (state.attempts < _ATTEMPTS - 1), state.attempts + 1, 0)
+        again = attempt & jnp.any(guess != active) & (state.attempts < _ATTEMPTS - 1)
+        attempts = jnp.where(again, state.attempts + 1, 0)
         best = jnp.where(improved, residual, state.best)
         x, slack, dual, eq, bent, pull, excess, defect, residual = new
         return QPState(
