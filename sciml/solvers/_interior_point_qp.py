@@ -14,11 +14,12 @@ from ._presolve import Reduced, Units
 from ._qp_constants import qp_constants, QPConstants
 
 _STEP = 0.995  # fraction of the way to the boundary
-_PATIENCE = 20  # iterations in which the residual must improve by a tenth
+_PATIENCE = 50  # iterations in which the residual must improve by a tenth
 _CLEAR = 2.0  # ratio of slack and multiplier from which a row counts as clearly active or inactive
 _MORE, _MOST = 1e3, 1.0  # growth and limit of the primal regularisation of the scaled matrix
 _HOPELESS = 1e-3  # gradient of the violation relative to the violation: a stalled instance is infeasible
 _ATTEMPTS = 3  # active sets tried in a row, each corrected by the signs that the last one gave
+_REFINEMENTS, _REFINING = 4, 0.1  # most for an attempt, and what one has to make of the residual for another
 _AGAIN = 0.1  # decrease of the barrier parameter after which a failed attempt at the active set is repeated
 
 
@@ -121,9 +122,7 @@ class InteriorPointQP(AbstractSolver):
         tol, stall_tol = self._tolerances(qp.c.dtype)
         tol = 0.5 * tol  # an outside evaluation has its own rounding
         real = qp.exists & ~qp.is_equality
-        mu = jnp.sum(jnp.where(real, state.slack * state.dual, 0.0)) / jnp.maximum(
-            jnp.sum(real.astype(qp.c.dtype)), 1.0
-        )
+        mu = _mean(state.slack * state.dual, real)
         attempt, active = _guess(qp, state, mu)
         barrier = jnp.where(real & ~attempt, 1.0, 0.0).astype(qp.c.dtype)  # rows with complementarity in this pass
         # While attempting, rows outside the guess have no multiplier and rows inside no slack.
@@ -150,12 +149,17 @@ class InteriorPointQP(AbstractSolver):
         dual, slack = positive(dual + alpha * step.dual), positive(state.slack + alpha * step.slack)
         at, residual = _evaluate(qp, units, x, dual, eq)
 
+        moved = _refined(system, units, attempt, active, tol, (x, dual, eq), at, residual)
+        (x, dual, eq), at, residual, agrees = moved
         usable = system.factors.is_definite & jnp.isfinite(residual) & jnp.all(jnp.isfinite(slack))
-        accepted = usable & (~attempt | (residual <= tol))
+        # Where refinement leads no further and the signs are right, rounding has the last word.
+        solved = usable & (residual <= jnp.where(attempt & agrees, stall_tol, tol))
+        accepted = usable & (~attempt | solved)
         new = (x, slack, dual, eq, *at, residual)
         old = (state.x, state.slack, state.dual, state.eq, state.bent, state.pull, state.excess, state.defect)
         new = tree_where(accepted, new, (*old, state.residual))
         residual = new[-1]
+        solved = solved | (residual <= tol)
         improved = residual <= 0.9 * state.best
         age = jnp.where(improved, 0, state.age + 1)
         # A matrix without a factor, or a step that is not finite, is tried again with more regularisation.
@@ -163,17 +167,18 @@ class InteriorPointQP(AbstractSolver):
         rho = jnp.where(usable | attempt, jnp.maximum(0.1 * state.rho, least), _MORE * state.rho)
         worn_out = (age >= _PATIENCE) | (rho > _MOST)
         infeasible, unbounded = _certificates(qp, x, dual, eq, at[0], at[1])
-        infeasible, unbounded = infeasible & accepted, unbounded & accepted
-        infeasible = infeasible | (worn_out & _is_hopeless(qp, new[6], new[7], stall_tol))
+        unbounded = unbounded & accepted
+        infeasible = (infeasible & accepted) | (worn_out & _is_hopeless(qp, new[6], new[7], stall_tol))
         result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
         result = RESULTS.where(unbounded, RESULTS.unbounded, result)
         result = RESULTS.where(infeasible, RESULTS.infeasible, result)
-        result = RESULTS.where(residual <= tol, RESULTS.successful, result)
-        stop = (residual <= tol) | worn_out | infeasible | unbounded
+        result = RESULTS.where(solved, RESULTS.successful, result)
+        stop = solved | worn_out | infeasible | unbounded
         last = jnp.where(attempt, mu, state.attempted_at)
         # Rows that the attempt violates come in, rows with a negative multiplier go out.
         guess = (real & (dual > -at[2])) | qp.is_equality
-        attempts = jnp.where(attempt & (state.attempts < _ATTEMPTS - 1), state.attempts + 1, 0)
+        again = attempt & jnp.any(guess != active) & (state.attempts < _ATTEMPTS - 1)
+        attempts = jnp.where(again, state.attempts + 1, 0)
         best = jnp.where(improved, residual, state.best)
         x, slack, dual, eq, bent, pull, excess, defect, residual = new
         return QPState(
@@ -189,9 +194,12 @@ class InteriorPointQP(AbstractSolver):
         `ds = -(C dx + r) + δ dz` and `s dz + z ds = r_c` give `dz = W (C dx + r + r_c / z)` with `W = z / (s + δ z)`.
         """
         _, delta = self._regularisation(qp.c.dtype)
-        soft = jnp.maximum(jnp.minimum(mu, delta), jnp.finfo(qp.c.dtype).eps ** 0.5)
+        eps = jnp.finfo(qp.c.dtype).eps
+        # Where dynamics are eliminated, the curvature that a row competes with grows with the horizon.
+        hard, least = (eps**0.75, eps**0.75) if qp.model.eliminates else (delta, eps**0.5)
+        soft = jnp.maximum(jnp.minimum(mu, hard), least)
         weights = barrier * state.dual / (state.slack + soft * state.dual)
-        weights = jnp.where(attempt | qp.is_equality, jnp.where(active, 1.0 / delta, 0.0), weights)
+        weights = jnp.where(attempt | qp.is_equality, jnp.where(active, 1.0 / hard, 0.0), weights)
         factors = qp.model.factorise(weights, state.rho, delta)
         return _System(qp, factors, weights, soft, barrier * state.slack, state.dual, barrier)
 
@@ -285,6 +293,36 @@ def _evaluate(
     return (bent, pull, excess, defect), _largest(qp, units, bent + qp.c + pull, excess, defect, dual)
 
 
+def _refined(
+    system: _System, units: Units, attempt: Bool[Array, ""], active: Array, tol: Scalar, point: tuple, at: tuple,
+    residual: Scalar,
+) -> tuple[tuple, tuple, Scalar, Bool[Array, ""]]:  # fmt: skip
+    """An attempt led on by its own factors, which hold the active set only up to a regularisation.
+
+    Its residuals are taken anew as long as the signs agree with the active set and a turn makes a tenth of them.
+    Returns point, what `_evaluate` says there, and whether the signs agree.
+    """
+    qp = system.qp
+    real = qp.exists & ~qp.is_equality
+    agrees = lambda dual, at: jnp.all(((real & (dual > -at[2])) | qp.is_equality) == active)
+    none = jnp.zeros_like(point[1])
+
+    def refine(carry: tuple) -> tuple:
+        (x, dual, eq), at, last, _, count = carry
+        more = system.direction(at[0] + qp.c + at[1], none, at[2], at[3], none)
+        point = (x + more.x, dual + more.dual, eq + more.eq)
+        at, residual = _evaluate(qp, units, *point)
+        return point, at, residual, residual <= _REFINING * last, count + 1
+
+    def unsettled(carry: tuple) -> Array:
+        point, at, residual, improves, count = carry
+        return attempt & improves & (residual > tol) & agrees(point[1], at) & (count < _REFINEMENTS)
+
+    start = (point, at, residual, jnp.isfinite(residual), jnp.asarray(0))
+    point, at, residual, _, _ = jax.lax.while_loop(unsettled, refine, start)
+    return point, at, residual, agrees(point[1], at)
+
+
 def _guess(qp: Reduced, state: QPState, mu: Scalar) -> tuple[Bool[Array, ""], Bool[Array, " m"]]:
     """Whether the active set is clear enough to try its equations, and the active set.
 
@@ -336,6 +374,11 @@ def _is_hopeless(qp: Reduced, excess: Array, defect: Array, tol: Scalar) -> Bool
     slope = qp.model.rows_transposed(violation) + qp.model.equalities_transposed(defect)
     size = jnp.max(jnp.abs(jnp.concatenate([violation, defect])), initial=0.0)
     return (size > tol) & (jnp.max(jnp.abs(slope), initial=0.0) <= _HOPELESS * size)
+
+
+def _mean(v: Array, real: Bool[Array, " m"]) -> Scalar:
+    """The mean over the rows that are `real`; zero without any."""
+    return jnp.sum(jnp.where(real, v, 0.0)) / jnp.maximum(jnp.sum(real.astype(v.dtype)), 1.0)
 
 
 def _shift(v: Array, real: Bool[Array, " m"]) -> Array:

@@ -14,6 +14,7 @@ from ._dense import DenseFactors
 from ._evaluate import evaluate, Evaluation, Scaling, scaling_at, values
 from ._interior_point_qp import InteriorPointQP, QPState
 from ._models import ScaledModel
+from ._narrowing import narrowing_loop
 from ._presolve import Reduced, Units
 from ._qp_constants import QPConstants
 from ._stage_model import StageFactors
@@ -31,6 +32,11 @@ class ShiftedModel(eqx.Module):
 
     model: ScaledModel
     shift: Scalar
+
+    @property
+    def eliminates(self) -> bool:
+        """Whether a solve satisfies the equalities exactly."""
+        return self.model.eliminates
 
     def curvature(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         """`(H + shift I) x`."""
@@ -116,7 +122,7 @@ class SQP(AbstractSolver):
 
     tol: ScalarLike | None = None
     stall_tol: ScalarLike | None = None
-    inner_steps: int = eqx.field(static=True, default=40)
+    inner_steps: int = eqx.field(static=True, default=80)
     scale_to: ScalarLike = 100.0
     unbounded_at: ScalarLike = 1e10
 
@@ -152,16 +158,38 @@ class SQP(AbstractSolver):
 
     def step(self, program: FlatProgram, constants: tuple[Array, Array], state: SQPState, p: Any) -> SQPState:
         """One quadratic program and one line search."""
-        tol, stall_tol = self._tolerances(state.x.dtype)
+        tol, _ = self._tolerances(state.x.dtype)
         no = jnp.asarray(False)
         at = evaluate(program, state.x, (state.dual[: state.scaling.ineq.size], state.eq), state.scaling, p, no)
         residual = _residual(constants, state, at)
         solved = residual <= tol
+        ended = eqx.tree_at(
+            lambda s: (s.residual, s.best, s.stopped, s.result),
+            state,
+            (
+                residual,
+                jnp.minimum(residual, state.best),
+                jnp.asarray(True),
+                RESULTS.where(solved, RESULTS.successful, state.result),
+            ),
+        )
+        state = tree_where(solved, ended, state)
+        # A loop of one turn: a batch in which all are done does nothing here.
+        advance = lambda carry: (no, self._advance(program, constants, carry[1], p, at, residual))
+        return jax.lax.while_loop(lambda carry: carry[0], advance, (~state.stopped, state))[1]
+
+    def _advance(
+        self, program: FlatProgram, constants: tuple[Array, Array], state: SQPState, p: Any,
+        at: Evaluation, residual: Scalar,
+    ) -> SQPState:  # fmt: skip
+        """The quadratic program at an iterate, the line search, and the verdict."""
+        tol, stall_tol = self._tolerances(state.x.dtype)
         model, shift = _convex(at.model, state.x.size, state.shift)
         qp = _subproblem(constants, state, at, model)
-        found, solved_qp, steps = self._solve(program, qp, state, p, solved | state.stopped, tol)
+        found, solved_qp, steps = self._solve(program, qp, state, p, tol)
         violation = jnp.sum(jnp.maximum(at.g, 0.0)) + jnp.sum(jnp.abs(at.h))
-        repair = _repair(constants, state, at)
+        mend = lambda carry: (~carry[0], _repair(constants, state, at))
+        _, repair = jax.lax.while_loop(lambda carry: carry[0], mend, (~solved_qp, jnp.zeros_like(state.x)))
         dx = jnp.where(solved_qp, found.x, repair)
         dual, eq = tree_where(solved_qp, (found.dual, found.eq), (state.dual, state.eq))
 
@@ -199,8 +227,6 @@ class SQP(AbstractSolver):
         age = jnp.where(improved, 0, state.age + 1)
         failures = jnp.where(accepted, 0, state.failures + 1)
         stop, result = self._judge(state, at, residual, age, failures, repair, solved_qp, stall_tol)
-        result = RESULTS.where(solved, RESULTS.successful, result)
-        stop = stop | solved
         # A step that failed is tried again with a larger shift.
         moved = tree_where(accepted, moved, eqx.tree_at(lambda s: s.shift, state, 80.0 * jnp.maximum(shift, 1e-4)))
         moved = tree_where(stop, state, moved)
@@ -223,9 +249,9 @@ class SQP(AbstractSolver):
         )  # fmt: skip
 
     def _solve(
-        self, program: FlatProgram, qp: Reduced, state: SQPState, p: Any, skip: Bool[Array, ""], tol: Scalar
+        self, program: FlatProgram, qp: Reduced, state: SQPState, p: Any, tol: Scalar
     ) -> tuple[QPState, Bool[Array, ""], Array]:
-        """The quadratic program, started from the last active set; not at all for an instance that is done."""
+        """The quadratic program, started from the last active set."""
         inner = InteriorPointQP(tol=0.1 * tol)
         dtype, one = qp.c.dtype, jnp.ones((), qp.c.dtype)
         units = Units(None, jnp.ones_like(qp.c), jnp.ones_like(qp.d), jnp.ones_like(qp.e), one)
@@ -234,18 +260,15 @@ class SQP(AbstractSolver):
         first = inner.init(program, constants, qp.c, p, None)
         guess = (state.guess & qp.exists) | qp.is_equality
         first = eqx.tree_at(
-            lambda s: (s.guess, s.attempts, s.stopped),
+            lambda s: (s.guess, s.attempts),
             first,
-            (guess, state.has_guess.astype(first.attempts.dtype), first.stopped | skip),
+            (guess, state.has_guess.astype(first.attempts.dtype)),
         )
 
-        def going(carry: tuple[QPState, Array]) -> Array:
-            return ~carry[0].stopped & (carry[1] < self.inner_steps)
-
-        def go(carry: tuple[QPState, Array]) -> tuple[QPState, Array]:
-            return inner.step(program, constants, carry[0], p), carry[1] + 1
-
-        last, steps = jax.lax.while_loop(going, go, (first, jnp.asarray(0)))
+        going = lambda carry: ~carry[0].stopped & (carry[1] < self.inner_steps)
+        # The quadratic program is in the constants; a program and an instance it does not need.
+        go = lambda fixed, carry: (fixed[0].step(program, fixed[1], carry[0], None), carry[1] + 1)
+        last, steps = narrowing_loop(going, go, (inner, constants), (first, jnp.asarray(0)))
         small = jnp.finfo(dtype).eps ** 0.25
         good = last.stopped & (last.result == RESULTS.successful) | (
             last.residual <= small * (1.0 + jnp.max(jnp.abs(qp.c)))
@@ -288,9 +311,10 @@ def _subproblem(constants: tuple[Array, Array], state: SQPState, at: Evaluation,
     fixed = width <= 10 * jnp.finfo(state.x.dtype).eps * jnp.maximum(
         1.0, jnp.abs(jnp.where(jnp.isfinite(lower), lower, 0.0))
     )
-    d = jnp.concatenate([-at.g, state.x - lower, jnp.where(fixed, jnp.inf, upper - state.x)])
-    exists = jnp.isfinite(d)
+    d = jnp.concatenate([-at.g, state.x - lower, upper - state.x])
     none = jnp.zeros(at.g.size, bool)
+    # From the bounds alone, which a batch may share.
+    exists = jnp.concatenate([~none, jnp.isfinite(lower), jnp.isfinite(upper) & ~fixed])
     is_equality = jnp.concatenate([none, fixed, jnp.zeros_like(fixed)]) & exists
     return Reduced(model, at.gradient, jnp.where(exists, d, 0.0), -at.h, exists, is_equality)
 
@@ -307,11 +331,15 @@ def _convex(model: ScaledModel, n: int, last: Scalar) -> tuple[ShiftedModel, Sca
 
     def climb(carry: tuple[Array, Scalar, Array]) -> tuple[Array, Scalar, Array]:
         _, shift, count = carry
-        shift = jnp.maximum(8.0 * shift, 1e-3 * size)
+        again = (count > 0) | (last <= 0)
+        shift = jnp.where(again, jnp.maximum(8.0 * shift, 1e-3 * size), shift)
         return definite(shift), shift, count + 1
 
     going = lambda carry: ~carry[0] & (carry[2] < _TRIALS)
-    _, shift, _ = jax.lax.while_loop(going, climb, (definite(first), first, jnp.asarray(0)))
+    # Without a shift first: a batch that shares its matrices shares this factorisation.
+    enough = (last <= 0) & definite(jnp.zeros((), dtype))
+    start = (enough, first, jnp.asarray(0))
+    _, shift, _ = jax.lax.while_loop(going, climb, start)
     return ShiftedModel(model, shift), shift
 
 
