@@ -1,7 +1,8 @@
 """The outside referee: exact solutions and derivatives of an instance in NumPy, in double precision.
 
 All constraints are linear, so that Newton's method on the equations of the active set needs no multipliers.
-Derivatives: (i) the linear system of the active set, its right-hand side by complex steps; (ii) central differences of solutions.
+Derivatives: (i) the linear system of the active set, its right-hand side by complex steps; (ii) central
+differences of solutions.
 
 Source: Fiacco (1983), Introduction to Sensitivity and Stability Analysis, theorem 2.4.4; Squire & Trapp (1998), Using
 complex variables to estimate derivatives of real functions, DOI 10.1137/S003614459631241X.
