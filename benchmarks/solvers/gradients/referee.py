@@ -58,7 +58,7 @@ def tangent(
     arrays: Callable[[Arrays], Arrays], p: Arrays, dp: Arrays, z: np.ndarray, y: np.ndarray, active: np.ndarray
 ) -> np.ndarray:
     """`dz` along `dp` by the linear system."""
-    moved = _residual(arrays({name: p[name] + 1j * _TINY * dp[name] for name in p}), z, y, active).imag / _TINY
+    moved = np.imag(_residual(arrays({name: p[name] + 1j * _TINY * dp[name] for name in p}), z, y, active)) / _TINY
     return np.linalg.solve(_matrix(arrays(p), z, active), -moved)[: len(z)]
 
 
