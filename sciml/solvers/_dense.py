@@ -66,6 +66,15 @@ class DenseModel(eqx.Module):
         diagonal = jnp.diagonal(self.H) + self.rows_transposed_squares(weights)
         return jnp.max(jnp.abs(diagonal), initial=0.0)
 
+    def diagonal(self) -> Float[Array, " n"]:
+        """The diagonal of `H`."""
+        return jnp.diagonal(self.H)
+
+    def squares(self, weights: Float[Array, " n"]) -> tuple[Float[Array, " m"], Float[Array, " h"]]:
+        """The diagonals of `C diag(weights) Cᵀ` and of `E diag(weights) Eᵀ`, where `B` is the identity."""
+        rows, eq = (self.G**2) @ weights, (self.E**2) @ weights
+        return (jnp.concatenate([rows, weights, weights]) if self.is_bounded else rows), eq
+
     def rows_transposed_squares(self, weights: Float[Array, " m"]) -> Float[Array, " n"]:
         """The diagonal of `Cᵀ diag(weights) C`."""
         g = self.G.shape[0]
@@ -79,13 +88,15 @@ class DenseModel(eqx.Module):
         """Whether every entry is finite."""
         return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(part)) for part in (self.H, self.G, self.E)]))
 
-    def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> "DenseFactors":
-        """Factors of the model with `½ xᵀCᵀ diag(weights) C x` and `½ ρ |x|²` added.
+    def factorise(
+        self, weights: Float[Array, " m"], rho: Float[Array, "..."], delta: Float[Array, "..."]
+    ) -> "DenseFactors":
+        """Factors of the model with `½ xᵀCᵀ diag(weights) C x` and `½ xᵀ diag(ρ) x` added.
 
         Args:
             weights: `>= 0`, one for each row.
-            rho: primal regularisation.
-            delta: regularisation of the equalities, which enter as `1 / δ EᵀE`.
+            rho: primal regularisation, one number or one for each entry.
+            delta: regularisation of the equalities, which enter as `1 / δ EᵀE`; one number or one for each.
         """
         n, g = self.H.shape[0], self.G.shape[0]
         matrix = self.H + weighted_gram(self.G, weights[:g])
@@ -97,7 +108,9 @@ class DenseModel(eqx.Module):
             else:
                 matrix = matrix + weighted_gram(self.basis, lower + upper)
         if self.E.shape[0]:
-            matrix = matrix + (self.E.T @ self.E) / delta
+            # One number may vary over a batch that shares `E`: it divides the product, which is then shared too.
+            one = jnp.ndim(delta) == 0
+            matrix = matrix + ((self.E.T @ self.E) / delta if one else self.E.T @ (self.E / delta[:, None]))
         matrix = matrix + jnp.diag(diagonal)
         factor = jnp.linalg.cholesky(matrix, symmetrize_input=False)
         pivots = jnp.diagonal(factor)
@@ -112,8 +125,8 @@ class DenseModel(eqx.Module):
         """`dx` and `dν` with `M dx + Eᵀdν = right` and `E dx - δ dν = level`."""
         if self.E.shape[0] == 0:
             return jsl.cho_solve((factors.factor, True), right), level
-        # dν = (E dx - level) / δ, so (M + EᵀE / δ) dx = right + Eᵀ level / δ.
-        dx = jsl.cho_solve((factors.factor, True), right + self.E.T @ level / factors.delta)
+        # dν = (E dx - level) / δ, so (M + EᵀE / δ) dx = right + Eᵀ (level / δ).
+        dx = jsl.cho_solve((factors.factor, True), right + self.E.T @ (level / factors.delta))
         return dx, (self.E @ dx - level) / factors.delta
 
 
@@ -121,7 +134,7 @@ class DenseFactors(eqx.Module):
     """A factored model; nothing that the model knows already, so that loops carry little."""
 
     factor: Float[Array, "n n"]
-    delta: Scalar
+    delta: Float[Array, "..."]
     is_definite: Bool[Array, ""]
     pivot: Scalar
     """The smallest pivot of the Cholesky factorisation."""

@@ -22,8 +22,9 @@ def derivative_health(
         sensitivity: how the solution is differentiated, as in `KKTAdjoint`.
 
     Returns:
-        `Health`: strict-complementarity margin, smallest pivot, residual of the linear solve. A failed instance has a
-        margin and a pivot of zero and an infinite residual.
+        `Health`: strict-complementarity margin, smallest pivot, residual of the linear solve, relative error to
+        be expected of the derivative. A failed instance has a margin and a pivot of zero; residual and error are
+        infinite.
     """
     z, p = as_floats(solution.value, "solution.value"), as_arrays(p)
     flat, _, x = flatten(program, z, p)

@@ -43,13 +43,23 @@ class NullSpaceModel(eqx.Module):
         """`Eᵀ y`."""
         return self.dense.equalities_transposed(y)
 
-    def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> "NullSpaceFactors":
-        """Factors of `Zᵀ(H + Cᵀ diag(weights) C + ρI)Z`."""
+    def diagonal(self) -> Float[Array, " n"]:
+        """The diagonal of `H`."""
+        return self.dense.diagonal()
+
+    def squares(self, weights: Float[Array, " n"]) -> tuple[Float[Array, " m"], Float[Array, " h"]]:
+        """The diagonals of `C diag(weights) Cᵀ` and of `E diag(weights) Eᵀ`."""
+        return self.dense.squares(weights)
+
+    def factorise(
+        self, weights: Float[Array, " m"], rho: Float[Array, " n"], delta: Float[Array, "..."]
+    ) -> "NullSpaceFactors":
+        """Factors of `Zᵀ(H + Cᵀ diag(weights) C + diag(ρ))Z`."""
         dense, basis = self.dense, self.basis
         none = jnp.zeros((0, basis.shape[1]), basis.dtype)
-        H = basis.T @ (dense.H @ basis)
+        H = basis.T @ (dense.H @ basis + rho[:, None] * basis)
         reduced = DenseModel(H, dense.G @ basis, none, basis if dense.is_bounded else None, dense.is_bounded)
-        factors = reduced.factorise(weights, rho, delta)
+        factors = reduced.factorise(weights, jnp.zeros((), H.dtype), delta)
         return NullSpaceFactors(weights, rho, factors, factors.is_definite, factors.pivot)
 
     def solve(
@@ -68,7 +78,7 @@ class NullSpaceFactors(eqx.Module):
     """A factored model, without its equalities."""
 
     weights: Float[Array, " m"]
-    rho: Scalar
+    rho: Float[Array, " n"]
     reduced: DenseFactors
     is_definite: Bool[Array, ""]
     pivot: Scalar

@@ -24,7 +24,10 @@ from ..core import RobustLU
 from ..programs import bound_multipliers, FlatProgram
 from ._models import Model, model_at
 
-_REFINEMENTS = 3
+_FLAT = 1e-3  # least curvature of an entry relative to the largest, when units are chosen
+_MOST = 10  # solves of a refinement
+_INVERSIONS = 3  # inverse iterations that estimate the condition number
+_PROGRESS = 0.5  # by which corrections have to fall
 
 
 class Conditions(eqx.Module):
@@ -73,22 +76,64 @@ class KKTMatrix(eqx.Module):
         return top, self.active * model.rows(dx) - self.softness * dy, model.equalities(dx)
 
 
+class _Scale(eqx.Module):
+    """`S` of the scaled system `S K S v̂ = S r` with `v = S v̂`, by which regularisation and residuals are measured.
+
+    It makes the Hessian's diagonal and the rows' norms about one. Entries with little or no curvature of their own (a
+    state without cost, a slack) count with a thousandth of the largest.
+    """
+
+    parts: tuple[Array, Array, Array]
+
+    def norm(self, right: tuple[Array, Array, Array]) -> Scalar:
+        """The norm of `S r`."""
+        return jnp.sqrt(sum(jnp.sum((s * r) ** 2) for s, r in zip(self.parts, right, strict=True)))
+
+    def norm_of_solution(self, v: tuple[Array, Array, Array]) -> Scalar:
+        """The norm of `v̂`."""
+        return jnp.sqrt(sum(jnp.sum((v / s) ** 2) for s, v in zip(self.parts, v, strict=True)))
+
+
+def _scale(model: Model) -> _Scale:
+    curvature = jnp.abs(model.diagonal())
+    least = _FLAT * jnp.max(curvature, initial=0.0)
+    curvature = jnp.where(least > 0, jnp.maximum(curvature, least), 1.0)
+    root = lambda v: 1.0 / jnp.sqrt(jnp.where(v > 0, v, 1.0))
+    rows, eq = model.squares(1.0 / curvature)
+    return _Scale((root(curvature), root(rows), root(eq)))
+
+
 class _Factored(eqx.Module):
     """A regularised factorisation of a KKT matrix, for iterated refinement."""
 
     matrix: KKTMatrix
     factors: Any
     divisor: Float[Array, " m"]
+    scale: _Scale
 
     def __call__(self, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        """The solution for `right`, refined against the unregularised matrix."""
-        zero = jax.tree.map(jnp.zeros_like, right)
-        v = zero
-        for _ in range(_REFINEMENTS):
+        """The solution for `right`, refined against the unregularised matrix as long as that helps."""
+        good = self.factors.is_definite
+        right = jax.tree.map(lambda r: jnp.where(good, r, 0.0), right)
+        small = jnp.finfo(right[0].dtype).eps ** (2 / 3)
+
+        def again(carry: Any) -> Any:
+            v, last, count, _ = carry
             rest = jax.tree.map(jnp.subtract, right, self.matrix.times(v))
-            v = jax.tree.map(jnp.add, v, self._once(rest))
-        good = self.factors.is_definite & jnp.all(jnp.asarray([jnp.all(jnp.isfinite(leaf)) for leaf in v]))
-        return jax.tree.map(lambda a, b: jnp.where(good, a, b), v, zero)
+            step = self._once(rest)
+            size = self.scale.norm_of_solution(step)
+            # One that does not fall lies where the matrix is singular: what else is in it is taken, and that is all.
+            v = jax.tree.map(lambda v, dv: jnp.where(size <= 2 * last, v + dv, v), v, step)
+            # Corrections fall geometrically: the next one would be `size² / last`, which is the error that is left.
+            more = size * size > small * last * self.scale.norm_of_solution(v)
+            return v, size, count + 1, (size < _PROGRESS * last) & more
+
+        first = self._once(right)
+        last = self.scale.norm_of_solution(first)
+        going = lambda carry: carry[3] & (carry[2] < _MOST)
+        v, *_ = jax.lax.while_loop(going, again, (first, last, jnp.asarray(1), last > 0))
+        finite = jnp.all(jnp.asarray([jnp.all(jnp.isfinite(leaf)) for leaf in v]))
+        return jax.tree.map(lambda leaf: jnp.where(finite, leaf, 0.0), v)
 
     def _once(self, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         # dy = (a C dx - r_y) / (D + δ), so (H + Cᵀ diag(a / (D + δ)) C) dx + Eᵀdν = r_x + Cᵀ (a r_y / (D + δ)).
@@ -99,12 +144,26 @@ class _Factored(eqx.Module):
 
 
 def factorise(matrix: KKTMatrix) -> _Factored:
-    """Factors of the matrix with its diagonal blocks regularised."""
+    """Factors of the matrix with its diagonal blocks regularised, each entry in its own units.
+
+    Regularising `S K S` by `ρ` and `δ` is regularising `K` by `ρ / S²` and `δ / S²`, and scaling by a diagonal does not
+    change the rounding errors of a Cholesky factorisation; so the matrix itself is left as it is.
+    """
     dtype = matrix.active.dtype
-    rho, delta = (1e-8, 1e-6) if dtype == jnp.float64 else (1e-5, 1e-3)
-    divisor = matrix.softness + delta * matrix.active
-    factors = matrix.model.factorise(matrix.active / divisor, jnp.asarray(rho, dtype), jnp.asarray(delta, dtype))
-    return _Factored(matrix, factors, divisor)
+    rho, more, delta = (1e-12, 1e-8, 1e-6) if dtype == jnp.float64 else (1e-6, 1e-5, 1e-3)
+    scale = _scale(matrix.model)
+    x, rows, eq = (1.0 / s**2 for s in scale.parts)
+    divisor = matrix.softness + delta * rows * matrix.active
+    attempt = lambda rho: matrix.model.factorise(matrix.active / divisor, rho * x, delta * eq)
+    # So little that a Hessian with a condition number of 1e11 is solved with exactly. Where the matrix is singular,
+    # rounding may leave that without a factor: then once more, in a loop that other batches do not enter.
+    carry = attempt(jnp.asarray(rho, dtype)), jnp.asarray(False)
+    factors, _ = jax.lax.while_loop(
+        lambda carry: ~(carry[0].is_definite | carry[1]),
+        lambda _: (attempt(jnp.asarray(more, dtype)), jnp.asarray(True)),
+        carry,
+    )
+    return _Factored(matrix, factors, divisor, scale)
 
 
 class AbstractSensitivity(eqx.Module):
@@ -258,7 +317,12 @@ class Health(eqx.Module):
     pivot: Scalar
     """The smallest pivot of the condensed, regularised KKT matrix; zero if it is not positive definite."""
     residual: Scalar
-    """Relative residual of the linear system of the derivative, for a solution of ones."""
+    """Relative residual of the linear system of the derivative, in units in which the Hessian's diagonal and the rows
+    are of size one, for a solution of ones."""
+    error: Scalar
+    """The relative error to be expected of the derivative: that of a known solution, or what the condition number of
+    the system makes of rounding in its matrices, whichever is larger. Of the order of one where the system is singular;
+    infinite for an instance that failed."""
 
 
 def health_at(
@@ -274,9 +338,31 @@ def health_at(
         gaps = jnp.where(fixed, jnp.inf, gaps)
     margin = jnp.min(gaps, initial=jnp.inf)
     factored = factorise(matrix)
+    residual, error = (jnp.where(ok, v, jnp.inf) for v in _tried(factored))
+    return Health(jnp.where(ok, margin, 0.0), jnp.where(ok, factored.factors.pivot, 0.0), residual, error)
+
+
+def _tried(factored: _Factored) -> tuple[Scalar, Scalar]:
+    """The residual of a system whose solution is known, and the error to be expected of others."""
+    matrix, scale = factored.matrix, factored.scale
+    x, rows, eq = scale.parts
+    known = (x, rows * matrix.active, eq)
     # A right-hand side that has a solution even where the matrix is singular.
-    right = matrix.times((jnp.ones(program.size, root.dtype), matrix.active, jnp.ones(program.n_eq, root.dtype)))
-    rest = jax.tree.map(jnp.subtract, right, matrix.times(factored(right)))
-    size = lambda tree: jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in tree))
-    residual = jnp.where(ok, size(rest) / size(right), jnp.inf)
-    return Health(jnp.where(ok, margin, 0.0), jnp.where(ok, factored.factors.pivot, 0.0), residual)
+    right = matrix.times(known)
+    found = factored(right)
+    left = scale.norm(jax.tree.map(jnp.subtract, right, matrix.times(found)))
+    wrong = scale.norm_of_solution(jax.tree.map(jnp.subtract, found, known))
+
+    def inverse(_: Any, carry: Any) -> Any:
+        # Inverse iteration on S K S: its growth tends to the reciprocal of the smallest singular value.
+        (dx, dy, deq), _ = carry
+        direction = (dx / x**2, matrix.active * dy / rows**2, deq / eq**2)
+        before = scale.norm(direction)
+        found = factored(jax.tree.map(lambda r: r / jnp.where(before > 0, before, 1.0), direction))
+        return found, scale.norm_of_solution(found)
+
+    _, growth = jax.lax.fori_loop(0, _INVERSIONS, inverse, (found, jnp.zeros_like(left)))
+    size = scale.norm_of_solution(known)
+    rounding = jnp.finfo(left.dtype).eps * growth * scale.norm(right) / size
+    error = jnp.where(factored.factors.is_definite, jnp.maximum(wrong / size, rounding), 1.0)
+    return left / jnp.where(left > 0, scale.norm(right), 1.0), error

@@ -82,21 +82,44 @@ class StageModel(eqx.Module):
     def largest_diagonal(self, weights: Float[Array, " m"]) -> Scalar:
         """The largest diagonal entry of `H + Cᵀ diag(weights) C` in absolute value."""
         path, last = self._cut(weights)
-        diagonal = lambda blocks: jnp.diagonal(blocks, axis1=1, axis2=2)
-        x = diagonal(self.lq.Q).at[:-1].add(_times((self.Gx**2).mT, path)).at[-1].add((self.last_g**2).T @ last)
-        total = self._join(x, diagonal(self.lq.R) + _times((self.Gu**2).mT, path))
+        x = jnp.concatenate([_times((self.Gx**2).mT, path), ((self.last_g**2).T @ last)[None]])
+        total = self.diagonal() + self._join(x, _times((self.Gu**2).mT, path))
         if self.is_bounded:
             total = total + jnp.sum(weights[self.n_ineq :].reshape(2, -1), axis=0)
         return jnp.max(jnp.abs(total))
+
+    def diagonal(self) -> Float[Array, " n"]:
+        """The diagonal of `H`."""
+        diagonal = lambda blocks: jnp.diagonal(blocks, axis1=1, axis2=2)
+        return self._join(diagonal(self.lq.Q), diagonal(self.lq.R))
+
+    def squares(self, weights: Float[Array, " n"]) -> tuple[Float[Array, " m"], Float[Array, " h"]]:
+        """The diagonals of `C diag(weights) Cᵀ` and of `E diag(weights) Eᵀ`."""
+        x, u = self._split(weights)
+        path = _times(self.Gx**2, x[:-1]) + _times(self.Gu**2, u)
+        g = jnp.concatenate([by_leaf(path, self.stages.path_sizes), (self.last_g**2) @ x[-1]])
+        defects = x[1:] + _times(self.lq.A**2, x[:-1]) + _times(self.lq.B**2, u)
+        h = jnp.concatenate([by_leaf(defects, self.stages.x_sizes), (self.last_h**2) @ x[-1]])
+        return (jnp.concatenate([g, weights, weights]) if self.is_bounded else g), h
 
     def is_finite(self) -> Bool[Array, ""]:
         """Whether every entry is finite."""
         parts = (self.lq.Q, self.lq.S, self.lq.R, self.lq.A, self.lq.B, self.Gx, self.Gu, self.last_g, self.last_h)
         return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(part)) for part in parts]))
 
-    def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> "StageFactors":
-        """Factors of the model with `½ vᵀCᵀ diag(weights) C v` and `½ ρ |v|²` added."""
+    def factorise(
+        self, weights: Float[Array, " m"], rho: Float[Array, "..."], delta: Float[Array, "..."]
+    ) -> "StageFactors":
+        """Factors of the model with `½ vᵀCᵀ diag(weights) C v` and `½ vᵀ diag(ρ) v` added.
+
+        Args:
+            weights: `>= 0`, one for each row.
+            rho: primal regularisation, one number or one for each entry.
+            delta: regularisation of the equalities, of which only the terminal ones need it; one number or one for
+                each.
+        """
         stages, lq = self.stages, self.lq
+        delta = delta if jnp.ndim(delta) == 0 else delta[stages.horizon * stages.nx :]
         path, last = self._cut(weights)
         diagonal = jnp.full((stages.horizon * stages.width,), rho)
         if self.is_bounded:
@@ -107,7 +130,7 @@ class StageModel(eqx.Module):
         eye_x, eye_u = jnp.eye(stages.nx, dtype=x.dtype), jnp.eye(stages.nu, dtype=x.dtype)
         Q = lq.Q + x[:, :, None] * eye_x
         Q = Q.at[:-1].add(self.Gx.mT @ (weighted * self.Gx))
-        Q = Q.at[-1].add(self.last_g.T @ (last[:, None] * self.last_g) + self.last_h.T @ self.last_h / delta)
+        Q = Q.at[-1].add(self.last_g.T @ (last[:, None] * self.last_g) + self.last_h.T @ (self.last_h.T / delta).T)
         S = lq.S + self.Gu.mT @ (weighted * self.Gx)
         R = lq.R + u[:, :, None] * eye_u + self.Gu.mT @ (weighted * self.Gu)
         factors = factorise(LQ(Q, S, R, lq.A, lq.B), self.scan)
@@ -150,7 +173,7 @@ class StageFactors(eqx.Module):
     """A factored model."""
 
     factors: Factors
-    delta: Scalar
+    delta: Float[Array, "..."]
     is_definite: Bool[Array, ""]
 
     @property
