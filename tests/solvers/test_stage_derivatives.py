@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from sciml.programs import elastic, flatten, FlatProgram, OptimalControl, Program, Shooting, transcribe
+from sciml.programs import elastic, FlatProgram, flatten, OptimalControl, Program, Shooting, transcribe
 from sciml.solvers._derivatives import derivatives, largest_by_rows
 
 N = 5
