@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from sciml.programs import elastic, FlatProgram, flatten, OptimalControl, Program, Shooting, transcribe
 from sciml.solvers._derivatives import derivatives, largest_by_rows
+from sciml.solvers._stage_model import StageModel
 
 N = 5
 
@@ -103,6 +104,7 @@ def test_a_batch_shares_linear_dynamics():
     def one(p):
         flat, _, x = flatten(transcribe(control), Shooting(jnp.zeros((N, 2)), jnp.zeros(N)), p)
         at = derivatives(flat, x + p[0], p, lambda g, h: (g + p[0], h + p[1]), p[2], True)
+        assert isinstance(at.model, StageModel)
         return at.model.lq.A, at.model.lq.B, at.model.Gx, at.model.Gu, at.model.last_h
 
     shared = jax.vmap(one, out_axes=None)(jnp.arange(6.0).reshape(2, 3))  # raises if one of them has a batch axis
