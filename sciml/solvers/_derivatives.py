@@ -64,7 +64,8 @@ def _local(parts: Callable[[Array], tuple[Any, Any, Any]], v: Array, weigh: Weig
     def both(v: Array) -> tuple[tuple[Array, Array, Array], Any]:
         f, by_f = jax.value_and_grad(lambda v: parts(v)[0])(v)
         (g, h), pull = jax.vjp(lambda v: parts(v)[1:], v)
-        (bent,) = pull(jax.lax.stop_gradient(weigh(g, h)))
+        # Constant where they depend on the values; the model's own derivative with respect to them is wanted.
+        (bent,) = pull(weigh(*jax.lax.stop_gradient((g, h))))
         # The weight comes last: before that, what is linear is the same in every instance of a batch.
         slope = weight * by_f + bent
         return (g, h, slope), ((f, g, h), by_f, slope)

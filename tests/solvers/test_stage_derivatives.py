@@ -79,7 +79,7 @@ def test_stages_agree_with_a_dense_program(soft):
             z0, programs = softened[0].start(START, p), tuple(softened)
         flats = [flatten(program, z0, p)[0] for program in programs]
         assert flats[0].structure is not None and flats[1].structure is None
-        x = 0.5 * jax.random.normal(key, flats[0].size)
+        x = 0.5 * jax.random.normal(key, (flats[0].size,))
         return [matrices(flat, x, p, weight) for flat in flats]
 
     keys = jax.random.split(jax.random.key(0), 2)
@@ -109,3 +109,12 @@ def test_a_batch_shares_linear_dynamics():
 
     shared = jax.vmap(one, out_axes=None)(jnp.arange(6.0).reshape(2, 3))  # raises if one of them has a batch axis
     np.testing.assert_array_equal(shared[0][1:], jnp.broadcast_to(A, (N - 1, 2, 2)))
+
+
+def test_the_model_has_a_derivative_with_respect_to_multipliers():
+    """Second derivatives of solutions need it: the Hessian of `z² + λ z³` at 2 is `2 + 12 λ`."""
+    program = Program(lambda z, p: z**2, ineq=lambda z, p: z**3)
+    flat, _, x = flatten(program, jnp.asarray(2.0), None)
+    one = jnp.ones(1)
+    hessian = lambda lam: derivatives(flat, x, None, lambda g, h: (lam * one, h), one[0], True).model.curvature(one)[0]
+    assert jax.value_and_grad(hessian)(jnp.asarray(0.5)) == (pytest.approx(8.0), pytest.approx(12.0))
