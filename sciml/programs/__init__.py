@@ -30,4 +30,4 @@ from ._program import (
     Program as Program,
 )
 from ._quadratic import null_space as null_space, Quadratic as Quadratic, QuadraticProgram as QuadraticProgram
-from ._stages import by_leaf as by_leaf, by_stage as by_stage, Stages as Stages
+from ._stages import by_leaf as by_leaf, by_stage as by_stage, Staged as Staged, Stages as Stages

@@ -15,7 +15,8 @@ from jaxtyping import Array, Scalar
 from ..core import invalid, tree_size
 from ._program import AbstractProgram, constraints, spread
 from ._quadratic import Quadratic
-from ._stages import Stages
+from ._stages import by_stage, Staged
+from ._vectors import vector
 
 
 class Elastic(eqx.Module):
@@ -74,7 +75,7 @@ class ElasticProgram(AbstractProgram):
         return lambda p: Elastic(_at(self.program.upper, p), None, None, None)
 
     @property
-    def structure(self) -> Callable[[Any, Any, Any], Stages] | None:
+    def structure(self) -> Callable[[Any, Any, Any], Staged] | None:
         """Slacks of path limits are further inputs of their stage."""
         return None if self.program.structure is None else self._stages
 
@@ -109,15 +110,32 @@ class ElasticProgram(AbstractProgram):
             pairs += list(zip(jtu.tree_leaves(full), jtu.tree_leaves(slack), strict=True))
         return pairs
 
-    def _stages(self, d: Elastic, g: Any, h: Any) -> Stages:
+    def _stages(self, d: Elastic, g: Any, h: Any) -> Staged:
         assert self.program.structure is not None
-        stages = self.program.structure(d.z, g, h)
-        path = d.ineq[:1] if isinstance(d.ineq, tuple) else d.ineq
+        hard = self.program.structure(d.z, g, h)
+        stages, nu = hard.stages, hard.stages.nu
+        path = d.ineq[0] if isinstance(d.ineq, tuple) else d.ineq
         if tree_size((d.above, d.below)) or tree_size(d.ineq) != tree_size(path):
             fix = "soften path limits alone with `ineq=(weight, None)` and `eq=None`; price the rest in `terminal`"
             raise invalid("ineq, eq", "soft equalities or terminal limits", "soft path limits in optimal control", fix)
         sizes = tuple(leaf.size // stages.horizon for leaf in jtu.tree_leaves(path))
-        return replace(stages, u_sizes=stages.u_sizes + sizes)
+        mark = lambda slack, part: jtu.tree_map(lambda _: slack is not None, part)
+        is_soft = jtu.tree_leaves(jtu.tree_map(mark, path, g[0], is_leaf=lambda slack: slack is None))
+        soft = np.flatnonzero(np.repeat(is_soft, stages.path_sizes))
+
+        def stage(x: Array, u: Array, w: Any, p: Any) -> tuple[Scalar, Array, Array]:
+            (w, weight), slack = w, u[nu:]
+            cost, limits, after = hard.stage(x, u[:nu], w, p)
+            curvature = jnp.asarray(_at(self.curvature, p)).astype(cost.dtype)
+            cost = cost + weight @ slack + 0.5 * curvature * jnp.sum(slack**2)
+            return cost, limits.at[soft].add(-slack), after
+
+        def given(p: Any) -> tuple[Array, Any]:
+            x0, w = hard.given(p)
+            weights = vector([weight for weight, _ in self._priced(d, p)], x0.dtype)
+            return x0, (w, by_stage(weights, stages.horizon, sizes))
+
+        return Staged(replace(stages, u_sizes=stages.u_sizes + sizes), stage, hard.terminal, given)
 
     def _extended(self, d: Elastic, p: Any) -> Quadratic:
         """`[z, slack, above, below]` with `G z - slack <= h` and `A z - above + below = b`."""

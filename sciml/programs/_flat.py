@@ -13,7 +13,8 @@ from ..core import invalid, ravel, tree_size
 from ._duals import Duals
 from ._program import AbstractProgram, bounds, constraints
 from ._quadratic import Quadratic
-from ._stages import Stages
+from ._stages import Staged
+from ._vectors import unravel, vector
 
 Vector = Float[Array, " n"]
 
@@ -28,7 +29,8 @@ class FlatProgram(eqx.Module):
     size: int = eqx.field(static=True)
     n_ineq: int = eqx.field(static=True)
     n_eq: int = eqx.field(static=True)
-    structure: Stages | None = None
+    structure: Staged | None = None
+    """The functions of one stage, where the program is one of optimal control."""
     quadratic: Callable[[Any], Quadratic] | None = None
     """`p -> Quadratic` where the program is given by its matrices."""
     rank: int | None = eqx.field(static=True, default=None)
@@ -64,11 +66,11 @@ def flatten(program: AbstractProgram, z0: Any, p: Any) -> tuple[FlatProgram, Lay
     def functions(x: Any, p: Any) -> tuple[Any, Any, Any]:
         z = decision(x)
         g, h = constraints(program, z, p)
-        return jnp.asarray(program.objective(z, p)).reshape(()).astype(dtype), _vector(g, dtype), _vector(h, dtype)
+        return jnp.asarray(program.objective(z, p)).reshape(()).astype(dtype), vector(g, dtype), vector(h, dtype)
 
     def limits(p: Any) -> tuple[Any, Any]:
         lower, upper = bounds(program, decision(x0), p)
-        return _vector(lower, dtype), _vector(upper, dtype)
+        return vector(lower, dtype), vector(upper, dtype)
 
     flat = FlatProgram(
         eqx.filter_closure_convert(functions, x0, p),
@@ -76,12 +78,12 @@ def flatten(program: AbstractProgram, z0: Any, p: Any) -> tuple[FlatProgram, Lay
         x0.size,
         tree_size(g),
         tree_size(h),
-        None if program.structure is None else program.structure(z0, g, h),
+        None if program.structure is None else program.structure(z0, g, h).closed(p),
         quadratic,
         rank,
         program.lower is not None or program.upper is not None,
     )
-    return flat, Layout(decision, _unravel(g), _unravel(h)), x0
+    return flat, Layout(decision, unravel(g), unravel(h)), x0
 
 
 def unflatten_duals(
@@ -108,22 +110,3 @@ def _structures(program: AbstractProgram, z0: Any, p: Any) -> tuple[Any, Any, An
                     "return the difference of the two sides (see `le`, `ge`, `between`) instead of a comparison",
                 )
     return f, g, h
-
-
-def _vector(tree: Any, dtype: Any) -> Array:
-    leaves = [jnp.ravel(jnp.asarray(leaf)).astype(dtype) for leaf in jtu.tree_leaves(tree)]
-    return jnp.concatenate(leaves) if leaves else jnp.zeros((0,), dtype)
-
-
-def _unravel(struct: Any) -> Callable[[Any], Any]:
-    """The way from a vector to the structure of `struct`, by shapes alone."""
-    leaves, treedef = jtu.tree_flatten(struct)
-
-    def back(vector: Array) -> Any:
-        parts, start = [], 0
-        for leaf in leaves:
-            parts.append(vector[start : start + leaf.size].reshape(leaf.shape).astype(leaf.dtype))
-            start += leaf.size
-        return jtu.tree_unflatten(treedef, parts)
-
-    return back

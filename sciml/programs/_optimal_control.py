@@ -1,5 +1,6 @@
 """Optimal control: a cost and limits along a trajectory, and the two programs that it becomes."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,11 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Scalar, ScalarLike
+from jaxtyping import Array, Scalar, ScalarLike
 
-from ..core import invalid, RESULTS, Trajectory
+from ..core import invalid, RESULTS, Trajectory, tree_size
 from ._program import Program
-from ._stages import stage_structure
+from ._stages import Staged, Stages
+from ._vectors import unravel, vector
 
 
 class Shooting(eqx.Module):
@@ -87,7 +89,7 @@ def transcribe(problem: OptimalControl) -> Program:
         eq=_Defects(problem),
         lower=_ShootingBounds(problem.x_lower, problem.u_lower),
         upper=_ShootingBounds(problem.x_upper, problem.u_upper),
-        structure=stage_structure,
+        structure=_ShootingStages(problem),
     )
 
 
@@ -171,6 +173,34 @@ class _ShootingBounds(eqx.Module):
 
     def __call__(self, p: Any) -> Shooting:
         return Shooting(_at(self.x, p), _at(self.u, p))
+
+
+class _ShootingStages(eqx.Module):
+    """The stages of the decision, and the problem's functions over vectors."""
+
+    problem: OptimalControl
+
+    def __call__(self, z: Shooting, g: Any, h: Any) -> Staged:
+        problem, horizon = self.problem, self.problem.horizon
+        sizes = lambda tree: tuple(leaf.size // horizon for leaf in jtu.tree_leaves(tree))
+        path, terminal = g if len(g) == 2 else ((), ())
+        stages = Stages(horizon, sizes(z.x), sizes(z.u), sizes(path), tree_size(terminal), tree_size(h[1]))
+        one = lambda tree: jtu.tree_map(lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype), tree)
+        state, control = unravel(one(z.x)), unravel(one(z.u))
+        flat = functools.partial(vector, dtype=jnp.result_type(*jtu.tree_leaves(z)))
+        optional = lambda function, *arguments: () if function is None else function(*arguments)
+
+        def stage(x: Array, u: Array, w: Any, p: Any) -> tuple[Scalar, Array, Array]:
+            arguments = (state(x), control(u), w, p)
+            cost = jnp.sum(flat(problem.stage(*arguments)))
+            return cost, flat(optional(problem.path, *arguments)), flat(problem.dynamics(*arguments))
+
+        def last(x: Array, p: Any) -> tuple[Scalar, Array, Array]:
+            functions = (problem.terminal, problem.terminal_ineq, problem.terminal_eq)
+            cost, ineq, eq = (flat(optional(function, state(x), p)) for function in functions)
+            return jnp.sum(cost), ineq, eq
+
+        return Staged(stages, stage, last, lambda p: (flat(problem.initial(p)), _exogenous(problem, p)))
 
 
 class _TrajectoryLimits(eqx.Module):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 
 from ..core import invalid
-from ._stages import Stages
+from ._stages import Staged
 
 
 class AbstractProgram(eqx.Module):
@@ -24,7 +24,7 @@ class AbstractProgram(eqx.Module):
     eq: eqx.AbstractVar[Callable[[Any, Any], Any] | None]
     lower: eqx.AbstractVar[Any]
     upper: eqx.AbstractVar[Any]
-    structure: eqx.AbstractVar[Callable[[Any, Any, Any], Stages] | None]
+    structure: eqx.AbstractVar[Callable[[Any, Any, Any], Staged] | None]
 
     @property
     @abstractmethod
@@ -45,8 +45,8 @@ class Program(AbstractProgram):
         eq: `(z, p) -> pytree`, feasible where every entry is `= 0`; or None.
         lower, upper: bounds on the decision: a pytree shaped like `z` or a prefix of it (one number may bound a whole
             record; None or infinity: no bound), or a function of `p` that returns such a pytree.
-        structure: `(z, g, h) -> Stages` from the shapes of decision and constraints, where zeros of derivatives are
-            known (`transcribe` knows them); None for dense.
+        structure: `(z, g, h) -> Staged` from the shapes of decision and constraints: the same functions stage by stage
+            (`transcribe` knows them); None for dense.
 
     Gradient: a program holds no derivative rules; solvers differentiate solutions with respect to every leaf of `p`.
 
@@ -59,7 +59,7 @@ class Program(AbstractProgram):
     eq: Callable[[Any, Any], Any] | None = None
     lower: Any = None
     upper: Any = None
-    structure: Callable[[Any, Any, Any], Stages] | None = None
+    structure: Callable[[Any, Any, Any], Staged] | None = None
 
     @property
     def matrices(self) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Scalar
 
 from ..core import invalid, tree_size
 from ._program import AbstractProgram
-from ._stages import Stages
+from ._stages import Staged
 
 
 class Quadratic(eqx.Module):
@@ -90,7 +90,7 @@ class QuadraticProgram(AbstractProgram):
         _check({name: getattr(getattr(self, name), "shape", None) for name in "QqAbGh"}, None)
 
     @property
-    def structure(self) -> Callable[[Any, Any, Any], Stages] | None:
+    def structure(self) -> Callable[[Any, Any, Any], Staged] | None:
         """None: matrices are dense."""
         return None
 

@@ -1,24 +1,21 @@
-"""Which entries of a multiple-shooting decision meet: only those of one stage, and of neighbours in the dynamics."""
+"""A multiple-shooting program by stages: where their entries stand, and the functions of one stage."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array
-
-from ..core import tree_size
+from jaxtyping import Array, Scalar
 
 
 class Stages(eqx.Module):
     """Where the entries of a transcribed optimal-control problem stand in its vectors.
 
-    The decision holds the states 1 ... N and then the inputs 0 ... N-1. Stages meet in the dynamics with their
-    neighbours only, in costs and limits only with themselves, so that two colours serve: one directional derivative
-    along an entry of all even stages at once holds the columns of every one of them.
-
-    Source: Curtis, Powell & Reid (1974), On the estimation of sparse Jacobian matrices, DOI 10.1093/imamat/13.1.117.
+    The decision holds the states 1 ... N and then the inputs 0 ... N-1; inequalities the path limits of the stages
+    0 ... N-1 and then terminal ones; equalities the defects `x_{k+1} - next_k` and then terminal ones.
     """
 
     horizon: int = eqx.field(static=True)
@@ -58,28 +55,29 @@ class Stages(eqx.Module):
         """The decision of states 1 ... N and inputs."""
         return jnp.concatenate([by_leaf(x, self.x_sizes), by_leaf(u, self.u_sizes)])
 
-    @property
-    def groups(self) -> np.ndarray:
-        """The group, one of `2 width`, of every entry of the decision: colour of the stage, place in the stage."""
-        steps = np.arange(self.horizon)[:, None]
-        x = (steps + 1) % 2 * self.width + np.arange(self.nx)
-        u = steps % 2 * self.width + self.nx + np.arange(self.nu)
-        cut = lambda block, sizes: [part.ravel() for part in np.split(block, np.cumsum(sizes)[:-1], axis=1)]
-        return np.concatenate(cut(x, self.x_sizes) + cut(u, self.u_sizes))
 
+class Staged(eqx.Module):
+    """An optimal-control program stage by stage, over vectors: what its derivatives are made of, one stage at a time.
 
-def stage_structure(z: Any, g: Any, h: Any) -> Stages:
-    """The structure of a transcribed optimal-control problem.
-
-    Args:
-        z: the decision, `x` at the stages 1 ... N and `u` at the stages 0 ... N-1.
-        g: `(path, terminal)` inequalities, path limits at the stages 0 ... N-1; an empty tuple for none.
-        h: `(defects, terminal)` equalities; the defect `k` joins the stages `k` and `k + 1`.
+    f = Σ_k cost_k + cost_N,   g = (path limits of every stage, terminal),   h = (x_{k+1} - next_k, terminal)
     """
-    horizon = jtu.tree_leaves(z.u)[0].shape[0]
-    sizes = lambda tree: tuple(leaf.size // horizon for leaf in jtu.tree_leaves(tree))
-    path, terminal = g if len(g) == 2 else ((), ())
-    return Stages(horizon, sizes(z.x), sizes(z.u), sizes(path), tree_size(terminal), tree_size(h[1]))
+
+    stages: Stages
+    stage: Callable[[Array, Array, Any, Any], tuple[Scalar, Array, Array]]
+    """`(x_k, u_k, w_k, p) -> (cost_k, path limits, next_k)`."""
+    terminal: Callable[[Array, Any], tuple[Scalar, Array, Array]]
+    """`(x_N, p) -> (cost_N, inequalities, equalities)`."""
+    given: Callable[[Any], tuple[Array, Any]]
+    """`p -> (x_0, w)`, with signals `w` of leading axis `N`, or None."""
+
+    def closed(self, p: Any) -> "Staged":
+        """The same, with everything that the functions close over made explicit."""
+        x, w = jax.eval_shape(self.given, p)
+        w = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), w)
+        u = jax.ShapeDtypeStruct((self.stages.nu,), x.dtype)
+        convert = eqx.filter_closure_convert
+        stage, terminal = convert(self.stage, x, u, w, p), convert(self.terminal, x, p)
+        return Staged(self.stages, stage, terminal, convert(self.given, p))
 
 
 def by_stage(v: Array, horizon: int, sizes: tuple[int, ...]) -> Array:

@@ -1,18 +1,16 @@
 """The quadratic model of a program at a primal-dual point, with the linear algebra that fits the program."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Bool, Float, Scalar
 
 from ..programs import FlatProgram, null_space
 from ._dense import DenseFactors, DenseModel
-from ._riccati import Sequential
-from ._stage_model import stage_model, StageFactors, StageModel
+from ._derivatives import derivatives
+from ._stage_model import StageFactors, StageModel
 
 
 class NullSpaceModel(eqx.Module):
@@ -155,23 +153,6 @@ class ScaledModel(eqx.Module):
 Model = DenseModel | NullSpaceModel | StageModel
 
 
-def dense_or_stages(program: FlatProgram, push: Callable, x: Array, is_bounded: bool) -> DenseModel | StageModel:
-    """The model from directional derivatives, through as few directions as the structure allows.
-
-    Args:
-        program: the program.
-        push: `dx -> (dg, dh, d∇L)`.
-        x: a decision, of which only size and dtype matter.
-        is_bounded: whether the rows include those of the bounds.
-    """
-    if program.structure is None:
-        by_g, by_h, hessian = jax.vmap(push)(jnp.eye(x.size, dtype=x.dtype))
-        return DenseModel(hessian, by_g.T, by_h.T, None, is_bounded)
-    stages = program.structure
-    seeds = (jnp.arange(2 * stages.width)[:, None] == jnp.asarray(stages.groups)).astype(x.dtype)
-    return stage_model(stages, Sequential(), jax.vmap(push)(seeds), is_bounded)
-
-
 def model_at(program: FlatProgram, x: Array, ineq: Array, eq: Array, p: Any) -> Model:
     """The Hessian of the Lagrangian, the Jacobians, and how to solve with them.
 
@@ -187,9 +168,4 @@ def model_at(program: FlatProgram, x: Array, ineq: Array, eq: Array, p: Any) -> 
             return NullSpaceModel(dense, *null_space(data.A, program.rank))
         return dense
 
-    def both(x: Array) -> tuple[Array, Array, Array]:
-        (f, g, h), pull = jax.vjp(lambda x: program.functions(x, p), x)
-        (slope,) = pull((jnp.ones_like(f), ineq, eq))
-        return g, h, slope
-
-    return dense_or_stages(program, jax.linearize(both, x)[1], x, program.is_bounded)
+    return derivatives(program, x, p, lambda g, h: (ineq, eq), jnp.ones((), x.dtype), program.is_bounded).model

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Scalar
 
 from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import Point
-from ._models import dense_or_stages
+from ._derivatives import derivatives
 from ._sensitivity import ActiveSet, factorise, KKTMatrix
 
 Limits = tuple[Array, Array]
@@ -79,12 +79,9 @@ def _newton(program: FlatProgram, limits: Limits, point: Point, p: Any) -> tuple
     Multipliers of rows that are not active become zero.
     """
 
-    def both(x: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
-        (f, g, h), pull = jax.vjp(lambda x: program.functions(x, p), x)
-        (slope,) = pull((jnp.ones_like(f), point.ineq, point.eq))
-        return (g, h, slope), (g, h, slope)
-
-    _, push, (g, h, slope) = jax.linearize(both, point.x, has_aux=True)
+    weigh = lambda g, h: (point.ineq, point.eq)
+    at = derivatives(program, point.x, p, weigh, jnp.ones((), point.x.dtype), program.is_bounded)
+    slope, g, h = at.slope, at.g, at.h
     residual = residual_at(limits, point, slope, g, h)
     lower, upper = limits
     values, multipliers, exists = g, point.ineq, jnp.ones(g.size, bool)
@@ -95,7 +92,7 @@ def _newton(program: FlatProgram, limits: Limits, point: Point, p: Any) -> tuple
         multipliers = jnp.concatenate([point.ineq, *bound_multipliers(point.x, slope, lower, upper)])
         exists = jnp.concatenate([exists, *there])
     active = jnp.where(exists, ActiveSet().rows(values, multipliers)[0], 0.0)
-    matrix = KKTMatrix(dense_or_stages(program, push, point.x, program.is_bounded), active, 1.0 - active)
+    matrix = KKTMatrix(at.model, active, 1.0 - active)
     # With `dy` the change of all active multipliers from those of today, and of the others to zero.
     first = jnp.concatenate([active[: g.size] * point.ineq - point.ineq, (active * multipliers)[g.size :]])
     right = (-(slope + matrix.model.rows_transposed(first)), -active * values, -h)

@@ -102,6 +102,13 @@ class StageModel(eqx.Module):
         h = jnp.concatenate([by_leaf(defects, self.stages.x_sizes), (self.last_h**2) @ x[-1]])
         return (jnp.concatenate([g, weights, weights]) if self.is_bounded else g), h
 
+    def largest_by_rows(self) -> tuple[Float[Array, " g"], Float[Array, " h"]]:
+        """The largest entry in absolute value of every inequality, bounds not counted, and of every equality."""
+        largest = lambda *blocks: jnp.max(jnp.abs(jnp.concatenate(blocks, axis=-1)), axis=-1, initial=0.0)
+        path, step = largest(self.Gx, self.Gu), jnp.maximum(largest(self.lq.A, self.lq.B), 1.0)
+        rows, defects = by_leaf(path, self.stages.path_sizes), by_leaf(step, self.stages.x_sizes)
+        return jnp.concatenate([rows, largest(self.last_g)]), jnp.concatenate([defects, largest(self.last_h)])
+
     def is_finite(self) -> Bool[Array, ""]:
         """Whether every entry is finite."""
         parts = (self.lq.Q, self.lq.S, self.lq.R, self.lq.A, self.lq.B, self.Gx, self.Gu, self.last_g, self.last_h)
@@ -181,44 +188,6 @@ class StageFactors(eqx.Module):
         """The reciprocal of the largest entry of the inverse of an input's weight: a lower estimate of the pivots."""
         largest = jnp.max(jnp.abs(self.factors.inverse))
         return jnp.where(self.is_definite, 1.0 / largest, 0.0)
-
-
-def stage_model(
-    stages: Stages,
-    scan: AbstractScan,
-    pushed: tuple[Float[Array, "groups g"], Float[Array, "groups h"], Float[Array, "groups n"]],
-    is_bounded: bool,
-) -> StageModel:
-    """The model from derivatives of inequalities, equalities and `∇L` along the groups of `stages`."""
-    by_g, by_h, by_slope = pushed
-    N, nx = stages.horizon, stages.nx
-
-    def own(columns: Array, sizes: tuple[int, ...], first: int) -> Array:
-        """`(N, rows, width)`: derivatives of the rows at stage `first + k` by the entries of that stage."""
-        both = by_stage(columns, N, sizes).reshape(2, stages.width, N, sum(sizes))
-        odd = (jnp.arange(N) + first) % 2 == 1
-        return jnp.where(odd[:, None], both[1], both[0]).transpose(1, 2, 0)
-
-    end = N % 2 * stages.width
-    last = lambda columns: columns[end : end + nx].T
-    step = -own(by_h[:, : N * nx], stages.x_sizes, 0)  # the defect k by the stage k: -[A B]
-    path = own(by_g[:, : stages.n_path], stages.path_sizes, 0)
-    of_x, of_u = own(by_slope[:, : N * nx], stages.x_sizes, 1), own(by_slope[:, N * nx :], stages.u_sizes, 0)
-    # Stage 0 has no state, and stage N no input.
-    drop = lambda blocks: blocks.at[0].set(0.0)
-    Q = jnp.concatenate([jnp.zeros((1, nx, nx), by_h.dtype), of_x[:, :, :nx]])
-    R = of_u[:, :, nx:]
-    lq = LQ(0.5 * (Q + Q.mT), drop(of_u[:, :, :nx]), 0.5 * (R + R.mT), drop(step[:, :, :nx]), step[:, :, nx:])
-    return StageModel(
-        stages,
-        scan,
-        lq,
-        drop(path[:, :, :nx]),
-        path[:, :, nx:],
-        last(by_g[:, stages.n_path :]),
-        last(by_h[:, N * nx :]),
-        is_bounded,
-    )
 
 
 def _times(matrices: Float[Array, "time r c"], vectors: Float[Array, "time c"]) -> Float[Array, "time r"]:

@@ -1,0 +1,28 @@
+"""Pytrees of arrays as vectors of a given dtype, and the way back by shapes alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array
+
+
+def vector(tree: Any, dtype: Any) -> Array:
+    """All entries of all leaves."""
+    leaves = [jnp.ravel(jnp.asarray(leaf)).astype(dtype) for leaf in jtu.tree_leaves(tree)]
+    return jnp.concatenate(leaves) if leaves else jnp.zeros((0,), dtype)
+
+
+def unravel(struct: Any) -> Callable[[Any], Any]:
+    """The way from a vector to the structure of `struct`."""
+    leaves, treedef = jtu.tree_flatten(struct)
+
+    def back(vector: Array) -> Any:
+        parts, start = [], 0
+        for leaf in leaves:
+            parts.append(vector[start : start + leaf.size].reshape(leaf.shape).astype(leaf.dtype))
+            start += leaf.size
+        return jtu.tree_unflatten(treedef, parts)
+
+    return back

@@ -1,0 +1,132 @@
+"""Values and derivatives of a program at a primal-dual point: dense, or one stage of optimal control at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Scalar
+
+from ..programs import by_stage, FlatProgram, Staged
+from ._dense import DenseModel
+from ._riccati import LQ, Sequential
+from ._stage_model import StageModel
+
+Vector = Float[Array, " n"]
+Weigh = Callable[[Array, Array], tuple[Array, Array]]
+
+
+class Derivatives(eqx.Module):
+    """A program at `x`: values, Jacobians, and slope and Hessian of `weight f + λᵀg + νᵀh`."""
+
+    f: Scalar
+    g: Float[Array, " g"]
+    h: Float[Array, " h"]
+    gradient: Vector
+    """Of `f`."""
+    slope: Vector
+    """`weight ∇f + Jgᵀλ + Jhᵀν`."""
+    model: DenseModel | StageModel
+
+
+class _Local(eqx.Module):
+    """Derivatives of `(cost, two vectors of rows)`, and of `weight cost` and the rows times their multipliers."""
+
+    values: tuple[Scalar, Array, Array]
+    gradient: Array
+    slope: Array
+    first: Float[Array, "r1 n"]
+    second: Float[Array, "r2 n"]
+    hessian: Float[Array, "n n"]
+
+
+def derivatives(program: FlatProgram, x: Vector, p: Any, weigh: Weigh, weight: Scalar, is_bounded: bool) -> Derivatives:
+    """Everything that a Newton step needs at `x`.
+
+    Args:
+        program: the program.
+        x: the decision.
+        p: the instance.
+        weigh: `(g, h) -> (λ, ν)`, the multipliers, which may depend on the values but are held constant.
+        weight: of the objective.
+        is_bounded: whether the rows of the model include those of the bounds.
+    """
+    if program.structure is not None:
+        return _by_stages(program, program.structure, x, p, weigh, weight, is_bounded)
+    at = _local(lambda x: program.functions(x, p), x, weigh, weight)
+    return Derivatives(*at.values, at.gradient, at.slope, DenseModel(at.hessian, at.first, at.second, None, is_bounded))
+
+
+def _local(parts: Callable[[Array], tuple[Any, Any, Any]], v: Array, weigh: Weigh, weight: Scalar) -> _Local:
+    """One linearisation of `v -> (rows, slope)` pushed along all unit vectors: forward passes over one reverse pass."""
+
+    def both(v: Array) -> tuple[tuple[Array, Array, Array], Any]:
+        f, by_f = jax.value_and_grad(lambda v: parts(v)[0])(v)
+        (g, h), pull = jax.vjp(lambda v: parts(v)[1:], v)
+        # Constant where they depend on the values; the model's own derivative with respect to them is wanted.
+        (bent,) = pull(weigh(*jax.lax.stop_gradient((g, h))))
+        # The weight comes last: before that, what is linear is the same in every instance of a batch.
+        slope = weight * by_f + bent
+        return (g, h, slope), ((f, g, h), by_f, slope)
+
+    _, push, (values, by_f, slope) = jax.linearize(both, v, has_aux=True)
+    by_g, by_h, by_slope = jax.vmap(push)(jnp.eye(v.size, dtype=v.dtype))
+    return _Local(values, by_f, slope, by_g.T, by_h.T, by_slope.T)
+
+
+def _by_stages(
+    program: FlatProgram, staged: Staged, x: Vector, p: Any, weigh: Weigh, weight: Scalar, is_bounded: bool
+) -> Derivatives:
+    """As many directions as one stage has entries, in one stage's functions, for all stages side by side."""
+    stages = staged.stages
+    N, nx = stages.horizon, stages.nx
+    f, g, h = program.functions(x, p)
+    ineq, eq = weigh(g, h)
+    lam, last_lam = by_stage(ineq[: stages.n_path], N, stages.path_sizes), ineq[stages.n_path :]
+    nu, last_nu = by_stage(eq[: N * nx], N, stages.x_sizes), eq[N * nx :]
+    x0, w = staged.given(p)
+    after, u = stages.split(x)
+    before = jnp.concatenate([x0[None], after[:-1]])
+
+    def each(v: Array, w: Any, lam: Array, nu: Array) -> _Local:
+        # The defect is `x_{k+1} - next_k`.
+        return _local(lambda v: staged.stage(v[:nx], v[nx:], w, p), v, lambda *_: (lam, -nu), weight)
+
+    at = jax.vmap(each)(jnp.concatenate([before, u], axis=1), w, lam, nu)
+    end = _local(lambda v: staged.terminal(v, p), after[-1], lambda *_: (last_lam, last_nu), weight)
+    join = lambda own, last: stages.join(jnp.concatenate([own[1:, :nx], last[None]]), own[:, nx:])
+    gradient = join(at.gradient, end.gradient)
+    slope = join(at.slope, end.slope) + stages.join(nu, jnp.zeros_like(u))
+    return Derivatives(f, g, h, gradient, slope, _stage_model(staged, at, end, is_bounded))
+
+
+def _stage_model(staged: Staged, at: _Local, end: _Local, is_bounded: bool) -> StageModel:
+    """The model from the derivatives of all stages. Stage 0 has no state: `x_0` is given."""
+    nx = staged.stages.nx
+    drop = lambda blocks: blocks.at[0].set(0.0)
+    even = lambda blocks: 0.5 * (blocks + blocks.mT)
+    H = even(jnp.concatenate([drop(at.hessian[:, :nx, :nx]), end.hessian[None]]))
+    S, R = drop(at.hessian[:, nx:, :nx]), even(at.hessian[:, nx:, nx:])
+    lq = LQ(H, S, R, drop(at.second[:, :, :nx]), at.second[:, :, nx:])
+    Gx, Gu = drop(at.first[:, :, :nx]), at.first[:, :, nx:]
+    return StageModel(staged.stages, Sequential(), lq, Gx, Gu, end.first, end.second, is_bounded)
+
+
+def largest_by_rows(program: FlatProgram, x: Vector, p: Any) -> tuple[tuple[Array, Array, Array], Array]:
+    """The values, and the largest derivative of the objective and of every row in absolute value."""
+    if program.structure is None:
+        stacked = lambda x: (lambda parts: (_joined(parts), parts))(program.functions(x, p))
+        n_rows = 1 + program.n_ineq + program.n_eq
+        rows, values = (jax.jacrev if n_rows < program.size else jax.jacfwd)(stacked, has_aux=True)(x)
+        return values, jnp.max(jnp.abs(rows), axis=1, initial=0.0)
+    none = lambda g, h: (jnp.zeros_like(g), jnp.zeros_like(h))
+    at = derivatives(program, x, p, none, jnp.ones((), x.dtype), False)
+    assert isinstance(at.model, StageModel)
+    g, h = at.model.largest_by_rows()
+    return (at.f, at.g, at.h), _joined((jnp.max(jnp.abs(at.gradient), initial=0.0), g, h))
+
+
+def _joined(parts: tuple[Scalar, Array, Array]) -> Array:
+    f, g, h = parts
+    return jnp.concatenate([f[None], g, h])
