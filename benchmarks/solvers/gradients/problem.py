@@ -77,7 +77,9 @@ def _plain(names: str, sine: float, solvers: tuple[Any, ...]) -> Question:
 
     quadratic = None
     if not sine:
-        entries = {name: (lambda p, name=name: p[name]) if name in names else base[name] for name in "QqAbGh"}
+        entries: dict[str, Any] = {
+            name: (lambda p, name=name: p[name]) if name in names else base[name] for name in "QqAbGh"
+        }
         quadratic = QuadraticProgram(**entries, lower=-1.0, upper=1.0)
     program = Program(
         cost,

@@ -84,7 +84,7 @@ def judged(question: problem.Question, ps: Any, dps: Any, w: Any, answer: Any) -
         C, d = referee.rows(data)
         gap = d - C @ at["z"]
         active = at["multipliers"] > np.where(np.isfinite(gap), gap, np.inf) if len(gap) else np.zeros(0, bool)
-        z, y, margin = referee.exact(data, at["z"], active)
+        z, y, active, margin = referee.settled(data, at["z"], active)
         finite = all(np.all(np.isfinite(v)) for v in (slopes[i], *entry(gradient, i).values()))
         row = {
             "margin": margin,
