@@ -77,7 +77,9 @@ def _plain(names: str, sine: float, solvers: tuple[Any, ...]) -> Question:
 
     quadratic = None
     if not sine:
-        entries = {name: (lambda p, name=name: p[name]) if name in names else base[name] for name in "QqAbGh"}
+        entries: dict[str, Any] = {
+            name: (lambda p, name=name: p[name]) if name in names else base[name] for name in "QqAbGh"
+        }
         quadratic = QuadraticProgram(**entries, lower=-1.0, upper=1.0)
     program = Program(
         cost,
@@ -91,18 +93,17 @@ def _plain(names: str, sine: float, solvers: tuple[Any, ...]) -> Question:
 
 
 def _box() -> Question:
-    base = _shared(0.3)
+    base = _shared(0.0)
     nothing = {"A": np.zeros((0, N)), "b": np.zeros(0), "G": np.zeros((0, N)), "h": np.zeros(0)}
 
-    def cost(z, p):
-        return 0.5 * z @ p["Q"] @ z + p["q"] @ z + 0.3 * jnp.sum(jnp.sin(z))
-
     def draw(rng: np.random.Generator) -> Arrays:
-        return {**_drawn("Qq", 0.3)(rng), "upper": np.full((COUNT, N), 1.0)}
+        return {**_drawn("Qq", 0.0)(rng), "upper": np.full((COUNT, N), 1.0)}
 
-    program = Program(cost, lower=-1.0, upper=lambda p: p["upper"])
-    solvers = (InteriorPoint(), SQP(), BoxNewton(), AugmentedLagrangian())
-    return Question(program, None, np.zeros(N), lambda p: {**base, **nothing, **p}, draw, solvers)
+    limits = {"lower": -1.0, "upper": lambda p: p["upper"]}
+    program = Program(lambda z, p: 0.5 * z @ p["Q"] @ z + p["q"] @ z, **limits)
+    quadratic = QuadraticProgram(Q=lambda p: p["Q"], q=lambda p: p["q"], **limits)
+    solvers = (InteriorPointQP(), BoxNewton(), AugmentedLagrangian())
+    return Question(program, quadratic, np.zeros(N), lambda p: {**base, **nothing, **p}, draw, solvers)
 
 
 def _control() -> Question:
@@ -148,6 +149,6 @@ def questions() -> dict[str, Question]:
         "QP, all arrays from p": _plain("QqAbGh", 0.0, convex),
         "DC3, convex": _plain("bh", 0.0, convex),
         "DC3, nonconvex": _plain("bhq", 0.5, (InteriorPoint(), SQP(), AugmentedLagrangian())),
-        "box, nonconvex": _box(),
+        "box, Q and bounds from p": _box(),
         "optimal control, by stages": _control(),
     }

@@ -14,6 +14,7 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 _NEWTON, _TINY, STEP = 12, 1e-30, 1e-6
+_SETS = 20  # active sets tried
 _SINGULAR = 1e10  # condition number from which active rows count as dependent
 
 
@@ -52,6 +53,23 @@ def exact(data: Arrays, z: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, 
     margin = float(np.min(np.where(active, multiplier, slack), initial=np.inf))
     regular = np.linalg.cond(_matrix(data, z, active)) < _SINGULAR
     return z, y, margin if regular else 0.0
+
+
+def settled(data: Arrays, z: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """As `exact`, with the active set corrected by the signs of multipliers and slacks until they agree with it.
+
+    So a contestant that guesses a wrong set is judged by the right one, and not left out.
+    """
+    C, d = rows(data)
+    for _ in range(_SETS):
+        found, y, margin = exact(data, z, active)
+        multiplier = np.zeros(len(d))
+        multiplier[active] = y[: np.sum(active)]
+        new = np.where(active, multiplier > 0.0, d - C @ found < 0.0)
+        if margin >= 0.0 or np.array_equal(new, active):
+            return found, y, active, margin
+        z, active = found, new
+    return found, y, active, 0.0
 
 
 def tangent(

@@ -2,7 +2,7 @@
 
     python benchmarks/solvers/gradients/run.py
 
-A complete run writes `results/gradients.json`; with other seeds or precisions it only prints.
+Rows go to `results/gradients.json` as they come and replace those of the same item and metric.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import referee  # noqa: E402
 from jax.flatten_util import ravel_pytree  # noqa: E402
 
 from sciml import solve  # noqa: E402
-from sciml.solvers import ADMM, derivative_health, InteriorPointQP  # noqa: E402
+from sciml.solvers import ADMM, BoxNewton, derivative_health, InteriorPointQP  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python benchmarks/solvers/gradients/run.py"
@@ -38,7 +38,7 @@ Row = dict[str, Any]
 
 def compiled(question: problem.Question, solver: Any, dtype: Any) -> Any:
     """`(ps, dps, w) -> solution, dz along dps, gradient of wᵀz, health` of a batch."""
-    needs_matrices = isinstance(solver, InteriorPointQP | ADMM)
+    needs_matrices = isinstance(solver, InteriorPointQP | ADMM | BoxNewton)
     program = question.quadratic if needs_matrices else question.program
     z0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), question.z0)
 
@@ -84,7 +84,7 @@ def judged(question: problem.Question, ps: Any, dps: Any, w: Any, answer: Any) -
         C, d = referee.rows(data)
         gap = d - C @ at["z"]
         active = at["multipliers"] > np.where(np.isfinite(gap), gap, np.inf) if len(gap) else np.zeros(0, bool)
-        z, y, margin = referee.exact(data, at["z"], active)
+        z, y, active, margin = referee.settled(data, at["z"], active)
         finite = all(np.all(np.isfinite(v)) for v in (slopes[i], *entry(gradient, i).values()))
         row = {
             "margin": margin,
@@ -164,6 +164,20 @@ def measured(name: str, question: problem.Question, solver: Any, precision: str,
     return results
 
 
+def store(rows: list[Row]) -> None:
+    """Rows beside those of other items."""
+    versions = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    common = {
+        "unit": "1", "better": "lower", "rivals": {}, "versions": versions, "command": COMMAND,
+        "device": f"{platform.machine().replace('_', '-')} CPU", "date": datetime.date.today().isoformat(),
+    }  # fmt: skip
+    path = HERE / "results" / "gradients.json"
+    path.parent.mkdir(exist_ok=True)
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    kept = {(row["item"], row["metric"]): row for row in [*old, *({**common, **row} for row in rows)]}
+    path.write_text(json.dumps(list(kept.values()), indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """All solvers on all programs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -171,21 +185,11 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--only", default="", help="part of a solver's or a program's name")
     args = parser.parse_args()
-    rows = []
     for precision in args.precisions:
         for name, question in problem.questions().items():
             for solver in question.solvers:
                 if args.only in f"{type(solver).__name__}, {name}":
-                    rows += measured(name, question, solver, precision, args.seeds)
-    versions = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
-    common = {
-        "unit": "1", "better": "lower", "rivals": {}, "versions": versions, "command": COMMAND,
-        "device": f"{platform.machine().replace('_', '-')} CPU", "date": datetime.date.today().isoformat(),
-    }  # fmt: skip
-    if {*problem.SEEDS} <= {*args.seeds} and {*TARGETS} <= {*args.precisions} and not args.only:
-        path = HERE / "results" / "gradients.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps([{**common, **row} for row in rows], indent=1) + "\n", encoding="utf-8")
+                    store(measured(name, question, solver, precision, args.seeds))
 
 
 if __name__ == "__main__":
