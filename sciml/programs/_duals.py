@@ -104,8 +104,11 @@ def bound_multipliers(
     A slope of `s` is a stationarity residual of `s` without the multiplier `s`, and a complementarity residual of
     `s · distance` with it: the smaller of the two decides.
     """
-    below = jnp.where((slope > 0) & (x - lower < 1.0), slope, 0.0)
-    above = jnp.where((slope < 0) & (upper - x < 1.0), -slope, 0.0)
+    # What is rounding has no sign: a compiler that computes it twice may get both, and mixed derivatives from them.
+    size = jnp.maximum(1.0, jnp.max(jnp.abs(jax.lax.stop_gradient(slope)), initial=0.0))
+    least = 10 * jnp.finfo(slope.dtype).eps * size
+    below = jnp.where((slope > least) & (x - lower < 1.0), slope, 0.0)
+    above = jnp.where((slope < -least) & (upper - x < 1.0), -slope, 0.0)
     return below, above
 
 
