@@ -51,12 +51,12 @@ def adapt_barrier(
     # A barrier that vanishes before the other conditions hold leaves the iterate at the boundary.
     error, _ = _imbalance(constants, state, at)
     least = jnp.maximum(least, jnp.minimum(now, _WITH * jnp.minimum(error, error**2)))
-    falls = state.residual <= 0.999 * state.best
+    short = (state.failures > 0) | (state.length < _CRAMPED)
+    falls = (state.residual <= 0.999 * state.best) & ~short
     stale = jnp.where(falls, 0, state.stale + 1)
     held = stale >= _STALE
     apart = state.restoring | (state.finishing > 0)
     # After a short step, or none, comes one to the centre.
-    short = (state.failures > 0) | (state.length < _CRAMPED)
     mu = jnp.where(short, now, jnp.maximum(sigma * now, least))
     mu = jnp.where(held, jnp.where(stale == _STALE, 0.8 * now, state.mu), mu)
     mu = jnp.where(apart, state.mu, mu)

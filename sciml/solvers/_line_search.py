@@ -107,7 +107,8 @@ def search(
     merit = _Merit(constants, state.restoring, barrier, penalty)
     start, size = merit(state.x, state.slack, at.f, at.g, at.h)
     # What rounding alone can change: the constraints' own terms are of order one in the scaled program.
-    noise = 10 * jnp.finfo(state.x.dtype).eps * (1.0 + penalty + size)
+    weight = jnp.where(state.restoring, 0.0, penalty)
+    noise = 10 * jnp.finfo(state.x.dtype).eps * (1.0 + weight + size)
     trials = _Search(program, constants, state, merit, start + noise, slope, p)
     longest = _longest(constants, state, direction)
     fraction_of = lambda length: trials.at(
