@@ -160,31 +160,52 @@ class InteriorPointQP(AbstractSolver):
         new = tree_where(accepted, new, (*old, state.residual))
         residual = new[-1]
         solved = solved | (residual <= tol)
-        improved = residual <= 0.9 * state.best
-        age = jnp.where(improved, 0, state.age + 1)
-        # A matrix without a factor, or a step that is not finite, is tried again with more regularisation.
-        least, _ = self._regularisation(qp.c.dtype)
-        rho = jnp.where(usable | attempt, jnp.maximum(0.1 * state.rho, least), _MORE * state.rho)
-        worn_out = (age >= _PATIENCE) | (rho > _MOST)
-        infeasible, unbounded = _certificates(qp, x, dual, eq, at[0], at[1])
-        unbounded = unbounded & accepted
-        infeasible = (infeasible & accepted) | (worn_out & _is_hopeless(qp, new[6], new[7], stall_tol))
-        result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
-        result = RESULTS.where(unbounded, RESULTS.unbounded, result)
-        result = RESULTS.where(infeasible, RESULTS.infeasible, result)
-        result = RESULTS.where(solved, RESULTS.successful, result)
-        stop = solved | worn_out | infeasible | unbounded
+        progress = self._progress(state, residual, usable | attempt)
+        rho, best, age = progress
+        stop, result = self._judge(qp, state, new, progress, accepted, solved, stall_tol)
         last = jnp.where(attempt, mu, state.attempted_at)
         # Rows that the attempt violates come in, rows with a negative multiplier go out.
         guess = (real & (dual > -at[2])) | qp.is_equality
         again = attempt & jnp.any(guess != active) & (state.attempts < _ATTEMPTS - 1)
         attempts = jnp.where(again, state.attempts + 1, 0)
-        best = jnp.where(improved, residual, state.best)
         x, slack, dual, eq, bent, pull, excess, defect, residual = new
         return QPState(
             x, slack, dual, eq, bent, pull, excess, defect, residual,
             mu, guess, attempts, rho, last, best, age, stop, result,
         )  # fmt: skip
+
+    def _progress(
+        self, state: QPState, residual: Scalar, usable: Bool[Array, ""]
+    ) -> tuple[Scalar, Scalar, Int[Array, ""]]:
+        """Regularisation of the next pass, the smallest residual so far, and the passes since then."""
+        improved = residual <= 0.9 * state.best
+        # A matrix without a factor, or a step that is not finite, is tried again with more regularisation.
+        least, _ = self._regularisation(residual.dtype)
+        rho = jnp.where(usable, jnp.maximum(0.1 * state.rho, least), _MORE * state.rho)
+        return rho, jnp.where(improved, residual, state.best), jnp.where(improved, 0, state.age + 1)
+
+    def _judge(
+        self,
+        qp: Reduced,
+        state: QPState,
+        new: tuple[Array, ...],
+        progress: tuple[Scalar, Scalar, Array],
+        accepted: Bool[Array, ""],
+        solved: Bool[Array, ""],
+        stall_tol: Scalar,
+    ) -> tuple[Bool[Array, ""], RESULTS]:
+        """Whether the instance is solved or cannot go on, and the reason."""
+        x, _, dual, eq, bent, pull, excess, defect, residual = new
+        rho, _, age = progress
+        worn_out = (age >= _PATIENCE) | (rho > _MOST)
+        infeasible, unbounded = _certificates(qp, x, dual, eq, bent, pull)
+        unbounded = unbounded & accepted
+        infeasible = (infeasible & accepted) | (worn_out & _is_hopeless(qp, excess, defect, stall_tol))
+        result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
+        result = RESULTS.where(unbounded, RESULTS.unbounded, result)
+        result = RESULTS.where(infeasible, RESULTS.infeasible, result)
+        result = RESULTS.where(solved, RESULTS.successful, result)
+        return solved | worn_out | infeasible | unbounded, result
 
     def _system(
         self, qp: Reduced, state: QPState, mu: Scalar, attempt: Bool[Array, ""], active: Array, barrier: Array

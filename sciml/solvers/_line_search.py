@@ -65,12 +65,13 @@ class _Search(eqx.Module):
         """The trial at a point."""
         state = self.state
         f, g, h = values(self.program, x, state.scaling, self.p)
-        # A slack below -g only adds violation: raising it to -g lowers both the barrier and the penalty term.
+        # A slack below -g only adds violation: raising it to -g lowers both the barrier and the penalty term. Where the
+        # equations of the active set are solved, slacks follow the constraints, and any finite step counts.
         slack = jnp.where(state.finishing > 0, jnp.maximum(-g, state.mu), jnp.maximum(slack, -g))
         score, _ = self.merit(x, slack, f, g, h)
         good = (score <= self.enough + _ARMIJO * length * self.slope) | (state.finishing > 0)
         good = good & jnp.isfinite(score)
-        # While restoring or finishing the slacks follow the constraints.
+        # While restoring they follow them too.
         slack = jnp.where(state.restoring, jnp.maximum(-g, state.mu), slack)
         return _Attempt(x, slack, length, g, h, good, jnp.isfinite(score))
 
