@@ -1,5 +1,6 @@
-"""What the questions about solvers share: contestants in processes of their own, in turns, and rows of results."""
+"""What the questions about solvers share: a command line, contestants in processes of their own, in turns, and rows."""
 
+import argparse
 import datetime
 import json
 import math
@@ -10,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ FEWEST_REPETITIONS = 3  # where one call takes many seconds
 SHORTEST = 0.05  # seconds; a repetition is as many calls as this takes
 BUDGET = 30.0  # seconds of repetitions per contestant and action
 PATIENCE = 600.0  # seconds before a silent contestant counts as failed
+TIMES = {"cpu_s": "CPU time", "wall_s": "wall time"}
+UNITS = {"ms": 1e3, "µs": 1e6}  # in a second
+QUARTILES = {"": 0.5, ", lower quartile": 0.25, ", upper quartile": 0.75}
 
 Record = dict[str, Any]
 
@@ -177,22 +182,39 @@ def row(item: str, metric: str, values: dict[str, float | None], **rest: Any) ->
     return {**start, "rivals": rivals, "failures": 0, **rest}
 
 
+def solved_row(item: str, metric: str, solved: dict[str, float | None], of: int, **rest: Any) -> Record:
+    """How many `of` all the instances each contestant solved; those that ours did not are failures."""
+    rest = {"target": of, "better": "higher", "failures": of - solved.get(OURS, 0), **rest}
+    return row(item, metric, solved, **rest)
+
+
+def quantile_rows(
+    item: str,
+    words: str,
+    record: Record,
+    action: str,
+    kind: str,
+    *,
+    unit: str = "ms",
+    count: Callable[[str], int] = lambda who: 1,
+    quantiles: dict[str, float] = QUARTILES,
+) -> list[Record]:
+    """Median and quartiles of the times `kind` of an action, by contestant, for each of its `count(who)` instances."""
+    series = {who: r[kind][action] for who, r in record["contestants"].items() if r[kind].get(action)}
+    rows = []
+    for suffix, share in quantiles.items():
+        values = {who: UNITS[unit] * float(np.quantile(times, share)) / count(who) for who, times in series.items()}
+        rows.append(row(item, f"{TIMES[kind]} of {words}{suffix}", values, unit=unit))
+    return rows
+
+
 def time_rows(item: str, record: Record, actions: dict[str, str]) -> list[Record]:
     """CPU time with quartiles, wall time and compile time of every action; `actions` maps it to its words."""
     rows = []
-    found = record["contestants"]
     for action, words in actions.items():
-        for kind, label in (("cpu_s", "CPU time"), ("wall_s", "wall time")):
-            for suffix, share in (("", 0.5), (", lower quartile", 0.25), (", upper quartile", 0.75)):
-                if kind == "wall_s" and suffix:
-                    continue
-                values = {
-                    who: 1e3 * float(np.quantile(r[kind][action], share))
-                    for who, r in found.items()
-                    if r[kind].get(action)
-                }
-                rows.append(row(item, f"{label} of {words}{suffix}", values, unit="ms"))
-        compiles = {who: r["compile_s"][action] for who, r in found.items() if action in r["compile_s"]}
+        rows += quantile_rows(item, words, record, action, "cpu_s")
+        rows += quantile_rows(item, words, record, action, "wall_s", quantiles={"": 0.5})
+        compiles = {who: r["compile_s"][action] for who, r in record["contestants"].items() if action in r["compile_s"]}
         rows.append(row(item, f"compile time of {words}", compiles, unit="s"))
     return [r for r in rows if r["value"] is not None or r["rivals"]]
 
@@ -235,3 +257,59 @@ def write(path: Path, content: Any) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
+
+
+def command_line(
+    folder: Path, words: str, seeds: Sequence[int] = (), *, budget: float = BUDGET, each: str = "contestant and action"
+) -> argparse.ArgumentParser:
+    """The options that every question has; `--seeds` where it draws with some. `each` is what has the budget."""
+    rivals = "Python of an environment with rivals/requirements.txt; without it only this library runs, and the "
+    rivals += "results go nowhere unless --out names a file"
+    parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rivals-python", metavar="PATH", help=rivals)
+    if seeds:
+        parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
+    parser.add_argument("--budget", type=float, default=budget, help=f"seconds per {each}")
+    parser.add_argument("--core", type=int, help="processor to pin every process to (default: the first allowed)")
+    parser.add_argument("--out", type=Path, help=f"default, for a complete run only: results/{folder.name}.json")
+    return parser
+
+
+class Run:
+    """A question's cases one after the other: what they measured and its rows, stored after each.
+
+    Args:
+        folder: the question's.
+        parser: its `command_line`, with the options of its own.
+        complete: whether these ask for the whole question; with all seeds and the rivals, results then go to the
+            question's file by default.
+    """
+
+    def __init__(self, folder: Path, parser: argparse.ArgumentParser, complete: Callable[[argparse.Namespace], bool]):
+        args = parser.parse_args()
+        all_seeds = {*(parser.get_default("seeds") or ())} <= {*getattr(args, "seeds", ())}
+        if args.out is None and args.rivals_python and all_seeds and complete(args):
+            args.out = folder / "results" / f"{folder.name}.json"
+        pin(args.core)
+        self.folder, self.args, self.rows, self.raw = folder, args, [], {}
+
+    def measure(
+        self, data: dict[str, np.ndarray], own: dict[str, str], rivals: dict[str, str], *, x64: bool = True
+    ) -> Record:
+        """`measure` of our contestants and, where their Python is known, the rivals; both name the module of each."""
+        contestants = {who: (sys.executable, module) for who, module in own.items()}
+        if self.args.rivals_python:
+            contestants |= {who: (self.args.rivals_python, module) for who, module in rivals.items()}
+        return measure(contestants, self.folder, data, x64=x64, budget=self.args.budget)
+
+    def add(self, rows: list[Record], record: Record, case: str | None = None, **kept: Any) -> None:
+        """Finish, print and store rows; of a `case` also its record, with what else is to be `kept`."""
+        command = f"python benchmarks/solvers/{self.folder.name}/run.py --rivals-python PATH"
+        new = finish(rows, record, command)
+        show(new)
+        self.rows += new
+        if case is not None:
+            self.raw[case] = {**without_outputs(record), **kept}
+        if self.args.out is not None:
+            write(self.args.out, self.rows)
+            write(self.args.out.parent / "raw" / self.args.out.name, self.raw)

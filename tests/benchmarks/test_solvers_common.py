@@ -1,6 +1,7 @@
 """The machinery of the questions about solvers: generators, referees, workers and rows."""
 
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -118,6 +119,37 @@ def test_contestants_take_turns_and_failures_are_counted(tmp_path: Path, monkeyp
     rows = common.finish(common.time_rows("item", record, {"double": "doubling"}), record, "command")
     assert {row["metric"] for row in rows} >= {"CPU time of doubling", "compile time of doubling"}
     assert all(row["failures"] == 1 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "stored"),
+    [
+        ("--rivals-python x", True),
+        ("--rivals-python x --seeds 2 1 0", True),
+        ("--rivals-python x --seeds 0", False),
+        ("--rivals-python x --lanes 5", False),
+        ("", False),
+    ],
+)
+def test_only_a_complete_run_is_stored_by_default(
+    words: str, stored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "pin", lambda core: None)
+    monkeypatch.setattr(sys, "argv", ["run.py", *words.split()])
+    folder = tmp_path / "question"
+    parser = common.command_line(folder, "words", (0, 1))
+    parser.add_argument("--lanes", type=int, default=8)
+    run = common.Run(folder, parser, lambda args: args.lanes == 8)
+    record = {"contestants": {"sciml": {"outputs": {}}}, "failures": [], "versions": {}}
+    run.add([common.solved_row("i", "solved", {"sciml": 2}, 3)], record, "case", verdicts=4)
+    run.add([common.row("i", "m", {"sciml": 1.0})], record)
+    assert run.args.out == (folder / "results" / "question.json" if stored else None)
+    assert folder.exists() == stored
+    assert [(row["target"], row["failures"]) for row in run.rows] == [(3, 1), (None, 0)]
+    if stored:
+        assert json.loads(run.args.out.read_text()) == run.rows
+        raw = json.loads((folder / "results" / "raw" / "question.json").read_text())
+        assert raw["case"]["verdicts"] == 4 and raw["case"]["contestants"] == {"sciml": {}}
 
 
 def test_ratios_are_paired() -> None:

@@ -1,12 +1,8 @@
 """The bounded linear-quadratic problems of acados' comparison: runs every contestant and writes the results.
 
-    python benchmarks/solvers/bounded_lq/run.py --rivals-python PATH
-
-`PATH` is the Python of an environment with `rivals/requirements.txt`; without it only this library runs, and the
-results go nowhere unless `--out` names a file.
+python benchmarks/solvers/bounded_lq/run.py --rivals-python PATH
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,14 +17,13 @@ import problem  # noqa: E402
 import referee  # noqa: E402
 from common import OURS, row  # noqa: E402
 
-COMMAND = "python benchmarks/solvers/bounded_lq/run.py --rivals-python PATH"
 QPAX, HPIPM = "qpax", "HPIPM"
 OWN = {
     OURS: "ours",
     "sciml, InteriorPoint": "ours_interior_point",
     "sciml, InteriorPointQP, condensed": "ours_condensed",
 }
-MODULES = {
+RIVALS = {
     QPAX: "rivals.qpax_condensed",
     HPIPM: "rivals.hpipm_loop",
     "OSQP": "rivals.osqp_loop",
@@ -69,9 +64,7 @@ def accuracy_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]
         worst[who] = float(np.max(errors)) if np.all(np.isfinite(errors)) else None
         if "both" in outputs:
             slopes[who] = slope_error(outputs["both"], truth)
-    missing = {"failures": batch - solved.get(OURS, 0)}
-    words = f"instances with inputs exact to {problem.TOLERANCE:g}"
-    rows = [row(item, words, solved, target=batch, better="higher", **missing)]
+    rows = [common.solved_row(item, f"instances with inputs exact to {problem.TOLERANCE:g}", solved, batch)]
     rows.append(row(item, "largest error of an input", worst))
     rows.append(row(item, "relative error of derivatives", slopes, target=SLOPES))
     return [*rows, row(item, "inputs at a bound", {OURS: 100 * float(np.mean(sets))}, unit="%")]
@@ -82,7 +75,7 @@ def ratio_rows(item: str, u_max: float, record: dict[str, Any]) -> list[dict]:
     rows, ran = [], record["contestants"]
     own = [name for name in OWN if name in ran]
     binding = u_max in BINDING
-    for who in [name for name in MODULES if name in ran]:
+    for who in [name for name in RIVALS if name in ran]:
         for action, words in ACTIONS.items():
             values = {name: common.paired(record, (who, action), (name, action)) for name in own}
             if any(value is not None for value in values.values()):
@@ -99,42 +92,17 @@ def ratio_rows(item: str, u_max: float, record: dict[str, Any]) -> list[dict]:
     return [r for r in rows if r["value"] is not None]
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals-python", help="Python of the rivals' environment")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(problem.SEEDS))
-    parser.add_argument("--bounds", type=float, nargs="+", choices=problem.BOUNDS, default=list(problem.BOUNDS))
-    parser.add_argument("--budget", type=float, default=common.BUDGET, help="seconds per contestant and action")
-    parser.add_argument("--core", type=int, help="processor to pin every process to (default: the first allowed)")
-    parser.add_argument("--out", type=Path, help="default, for a complete run only: results/bounded_lq.json")
-    args = parser.parse_args()
-    complete = {*problem.BOUNDS} <= {*args.bounds} and {*problem.SEEDS} <= {*args.seeds}
-    if args.out is None and complete and args.rivals_python:
-        args.out = HERE / "results" / "bounded_lq.json"
-    return args
-
-
 def main() -> None:
     """Measure all cases, print the targets, write the rows."""
-    args = arguments()
-    common.pin(args.core)
-    rows, raw = [], {}
-    for seed in args.seeds:
-        for u_max in args.bounds:
+    parser = common.command_line(HERE, __doc__, problem.SEEDS)
+    parser.add_argument("--bounds", type=float, nargs="+", choices=problem.BOUNDS, default=list(problem.BOUNDS))
+    run = common.Run(HERE, parser, lambda args: {*problem.BOUNDS} <= {*args.bounds})
+    for seed in run.args.seeds:
+        for u_max in run.args.bounds:
             item, data = item_of(u_max, seed), problem.instance(seed, u_max)
-            contestants = {who: (sys.executable, module) for who, module in OWN.items()}
-            if args.rivals_python:
-                contestants.update({who: (args.rivals_python, module) for who, module in MODULES.items()})
-            record = common.measure(contestants, HERE, data, budget=args.budget)
-            new = accuracy_rows(item, data, record) + ratio_rows(item, u_max, record)
-            new = common.finish(new + common.time_rows(item, record, ACTIONS), record, COMMAND)
-            common.show(new)
-            rows += new
-            raw[item] = common.without_outputs(record)
-            if args.out is not None:
-                common.write(args.out, rows)
-                common.write(args.out.parent / "raw" / args.out.name, raw)
+            record = run.measure(data, OWN, RIVALS)
+            rows = accuracy_rows(item, data, record) + ratio_rows(item, u_max, record)
+            run.add(rows + common.time_rows(item, record, ACTIONS), record, item)
 
 
 if __name__ == "__main__":

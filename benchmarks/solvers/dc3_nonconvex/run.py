@@ -1,12 +1,8 @@
 """The nonconvex program of DC3, solved in a batch: runs every contestant and writes the results.
 
-    python benchmarks/solvers/dc3_nonconvex/run.py --rivals-python PATH
-
-`PATH` is the Python of an environment with `rivals/requirements.txt`; without it only this library runs, and the
-results go nowhere unless `--out` names a file.
+python benchmarks/solvers/dc3_nonconvex/run.py --rivals-python PATH
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,8 +17,8 @@ import problem  # noqa: E402
 import referee  # noqa: E402
 from common import OURS, row  # noqa: E402
 
-COMMAND = "python benchmarks/solvers/dc3_nonconvex/run.py --rivals-python PATH"
 SQP, IPOPT = "sciml SQP", "IPOPT"
+OWN, RIVALS = {OURS: "ours", SQP: "ours_sqp"}, {IPOPT: "rivals.ipopt_loop"}
 FASTER = 7.0  # CPU time of an instance, IPOPT / ours
 COMPILATION = 6.0  # CPU seconds, of one instance with 100 variables
 RESIDUAL = 1e-6  # what counts as solved, by the referee, unscaled
@@ -89,17 +85,16 @@ def time_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]) ->
     count = lambda who: int(data["timed"]) if who == IPOPT else len(data["x"])
     rows = []
     for who, words in ((OURS, item), (SQP, f"{item}, SQP")):
-        for kind, label in (("cpu_s", "CPU time"), ("wall_s", "wall time")):
+        for kind, label in common.TIMES.items():
             ratio = common.paired(record, (IPOPT, "batch"), (who, "batch"), kind)
             if ratio is not None:
                 target = FASTER if (who, kind) == (OURS, "cpu_s") else None
                 value = {OURS: ratio * count(who) / count(IPOPT)}
                 rows.append(row(words, f"times less {label} than IPOPT", value, target=target, better="higher"))
-    for kind, label in (("cpu_s", "CPU time"), ("wall_s", "wall time")):
-        for suffix, share in (("", 0.5), (", lower quartile", 0.25), (", upper quartile", 0.75)):
-            values = {who: 1e3 * float(np.quantile(r[kind]["batch"], share)) / count(who) for who, r in found.items()}
-            quoted = QUOTED_TIME if (kind, suffix) == ("cpu_s", "") else {}
-            rows.append(row(item, f"{label} of an instance in a batch{suffix}", {**values, **quoted}, unit="ms"))
+    for kind in common.TIMES:
+        times = common.quantile_rows(item, "an instance in a batch", record, "batch", kind, count=count)
+        times[0]["rivals"] |= QUOTED_TIME if kind == "cpu_s" else {}
+        rows += times
     alone = {who: 1e3 * float(np.median(r["cpu_s"]["one"])) for who, r in found.items()}
     rows.append(row(item, "CPU time of an instance alone", alone, unit="ms"))
     compiles = {who: r["compile_s"]["one"] for who, r in found.items()}
@@ -110,44 +105,18 @@ def time_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]) ->
     return [r for r in rows if r["value"] is not None]
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals-python", help="Python of the rivals' environment")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(problem.SEEDS))
+def main() -> None:
+    """Measure the seeds, print the targets, write the rows."""
+    parser = common.command_line(HERE, __doc__, problem.SEEDS)
     parser.add_argument("--lanes", type=int, default=problem.TESTED, help="instances to test, counted from the last")
     parser.add_argument("--sequential", type=int, default=SEQUENTIAL, help="instances that IPOPT solves")
     parser.add_argument("--timed", type=int, default=TIMED, help="of these, the ones in a timed call")
-    parser.add_argument("--budget", type=float, default=common.BUDGET, help="seconds per contestant and action")
-    parser.add_argument("--core", type=int, help="processor to pin every process to (default: the first allowed)")
-    parser.add_argument("--out", type=Path, help="default, for a complete run only: results/dc3_nonconvex.json")
-    args = parser.parse_args()
-    complete = {*problem.SEEDS} <= {*args.seeds} and args.lanes == problem.TESTED
-    if args.out is None and complete and args.rivals_python:
-        args.out = HERE / "results" / "dc3_nonconvex.json"
-    return args
-
-
-def main() -> None:
-    """Measure the seeds, print the targets, write the rows."""
-    args = arguments()
-    common.pin(args.core)
-    rows, raw = [], {}
-    for seed in args.seeds:
-        item = f"{args.lanes} instances, seed {seed}"
-        data = problem.instance(seed, args.lanes, args.sequential, args.timed)
-        contestants = {OURS: (sys.executable, "ours"), SQP: (sys.executable, "ours_sqp")}
-        if args.rivals_python:
-            contestants[IPOPT] = (args.rivals_python, "rivals.ipopt_loop")
-        record = common.measure(contestants, HERE, data, budget=args.budget)
-        new = accuracy_rows(item, seed, data, record) + time_rows(item, data, record)
-        new = common.finish(new, record, COMMAND)
-        common.show(new)
-        rows += new
-        raw[item] = common.without_outputs(record)
-        if args.out is not None:
-            common.write(args.out, rows)
-            common.write(args.out.parent / "raw" / args.out.name, raw)
+    run = common.Run(HERE, parser, lambda args: args.lanes == problem.TESTED)
+    for seed in run.args.seeds:
+        item = f"{run.args.lanes} instances, seed {seed}"
+        data = problem.instance(seed, run.args.lanes, run.args.sequential, run.args.timed)
+        record = run.measure(data, OWN, RIVALS)
+        run.add(accuracy_rows(item, seed, data, record) + time_rows(item, data, record), record, item)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,8 @@
 """The convex QP of DC3, solved and differentiated in a batch: runs every contestant and writes the results.
 
-    python benchmarks/solvers/dc3_qp/run.py --rivals-python PATH
-
-`PATH` is the Python of an environment with `rivals/requirements.txt`; without it only this library runs, and the
-results go nowhere unless `--out` names a file.
+python benchmarks/solvers/dc3_qp/run.py --rivals-python PATH
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,9 +17,9 @@ import problem  # noqa: E402
 import referee  # noqa: E402
 from common import OURS, row  # noqa: E402
 
-COMMAND = "python benchmarks/solvers/dc3_qp/run.py --rivals-python PATH"
 MOREAU, EXPLICIT, IMPLICIT, PROXQP, OSQP = "Moreau", "qpax explicit", "qpax implicit", "ProxQP", "OSQP"
-MODULES = {
+OWN = {OURS: "ours"}
+RIVALS = {
     MOREAU: "rivals.moreau_batch",
     EXPLICIT: "rivals.qpax_explicit",
     IMPLICIT: "rivals.qpax_implicit",
@@ -82,9 +78,7 @@ def accuracy_rows(item: str, case: str, seed: int, data: dict[str, np.ndarray], 
             steps[who] = float(np.max(found["steps"]))
         if "backward" in report["outputs"]:
             slopes[who] = gradient_error(data, report["outputs"])
-    asked = f"at {tolerance:g}"
-    missing = {"failures": lanes - solved.get(OURS, 0)}
-    rows = [row(item, f"instances solved {asked}", solved, target=lanes, better="higher", **missing)]
+    rows = [common.solved_row(item, f"instances solved at {tolerance:g}", solved, lanes)]
     rows.append(row(item, "largest residual", largest))
     limit = VIOLATION if "float64" in case else None
     rows.append(row(item, "largest violation", violation, target=limit))
@@ -114,44 +108,19 @@ def ratio_rows(item: str, case: str, record: dict[str, Any]) -> list[dict]:
     return rows
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals-python", help="Python of the rivals' environment")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(problem.SEEDS))
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--lanes", type=int, default=problem.TESTED, help="instances to test, counted from the last")
-    parser.add_argument("--budget", type=float, default=common.BUDGET, help="seconds per contestant and action")
-    parser.add_argument("--core", type=int, help="processor to pin every process to (default: the first allowed)")
-    parser.add_argument("--out", type=Path, help="default, for a complete run only: results/dc3_qp.json")
-    args = parser.parse_args()
-    complete = {*CASES} <= {*args.cases} and {*problem.SEEDS} <= {*args.seeds} and args.lanes == problem.TESTED
-    if args.out is None and complete and args.rivals_python:
-        args.out = HERE / "results" / "dc3_qp.json"
-    return args
-
-
 def main() -> None:
     """Measure all cases, print the targets, write the rows."""
-    args = arguments()
-    common.pin(args.core)
-    rows, raw = [], {}
-    for seed in args.seeds:
-        for case in args.cases:
-            item = f"{case}, seed {seed}"
-            data = instance(case, seed, args.lanes)
-            contestants = {OURS: (sys.executable, "ours")}
-            if args.rivals_python:
-                contestants.update({who: (args.rivals_python, MODULES[who]) for who in CASES[case]})
-            record = common.measure(contestants, HERE, data, x64="float64" in case, budget=args.budget)
-            new = accuracy_rows(item, case, seed, data, record) + ratio_rows(item, case, record)
-            new = common.finish(new + common.time_rows(item, record, ACTIONS), record, COMMAND)
-            common.show(new)
-            rows += new
-            raw[item] = common.without_outputs(record)
-            if args.out is not None:
-                common.write(args.out, rows)
-                common.write(args.out.parent / "raw" / args.out.name, raw)
+    parser = common.command_line(HERE, __doc__, problem.SEEDS)
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--lanes", type=int, default=problem.TESTED, help="instances to test, counted from the last")
+    run = common.Run(HERE, parser, lambda args: {*CASES} <= {*args.cases} and args.lanes == problem.TESTED)
+    for seed in run.args.seeds:
+        for case in run.args.cases:
+            item, data = f"{case}, seed {seed}", instance(case, seed, run.args.lanes)
+            rivals = {who: RIVALS[who] for who in CASES[case]}
+            record = run.measure(data, OWN, rivals, x64="float64" in case)
+            rows = accuracy_rows(item, case, seed, data, record) + ratio_rows(item, case, record)
+            run.add(rows + common.time_rows(item, record, ACTIONS), record, item)
 
 
 if __name__ == "__main__":

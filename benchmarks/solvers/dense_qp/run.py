@@ -1,12 +1,8 @@
 """Batches of random dense QPs in which nothing is shared: runs every contestant and writes the results.
 
-    python benchmarks/solvers/dense_qp/run.py --rivals-python PATH
-
-`PATH` is the Python of an environment with `rivals/requirements.txt`; without it only this library runs, and the
-results go nowhere unless `--out` names a file.
+python benchmarks/solvers/dense_qp/run.py --rivals-python PATH
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,9 +17,9 @@ import problem  # noqa: E402
 import referee  # noqa: E402
 from common import OURS, row  # noqa: E402
 
-COMMAND = "python benchmarks/solvers/dense_qp/run.py --rivals-python PATH"
 EXPLICIT, IMPLICIT, PROXQP = "qpax explicit", "qpax implicit", "ProxQP"
-MODULES = {EXPLICIT: "rivals.qpax_explicit", IMPLICIT: "rivals.qpax_implicit", PROXQP: "rivals.proxqp_batch"}
+OWN = {OURS: "ours"}
+RIVALS = {EXPLICIT: "rivals.qpax_explicit", IMPLICIT: "rivals.qpax_implicit", PROXQP: "rivals.proxqp_batch"}
 SPEED_UP, SPEED_UP_ONE = 3.0, 1.0  # the faster qpax / ours: from batch 32 on, and at batch 1
 FROM = 32
 
@@ -35,8 +31,7 @@ def rows_of(item: str, batch: int, data: dict[str, np.ndarray], record: dict[str
         found = report["outputs"]["forward"]
         residual = referee.residuals(data, found["z"], found["eq"], found["ineq"])["largest"]
         solved[who], largest[who] = int(np.sum(residual <= 1.01 * problem.TOLERANCE)), float(np.max(residual))
-    missing = {"failures": batch - solved.get(OURS, 0)}
-    rows = [row(item, f"instances solved at {problem.TOLERANCE:g}", solved, target=batch, better="higher", **missing)]
+    rows = [common.solved_row(item, f"instances solved at {problem.TOLERANCE:g}", solved, batch)]
     rows.append(row(item, "largest residual", largest))
     ratios = {who: common.paired(record, (who, "forward"), (OURS, "forward")) for who in (EXPLICIT, IMPLICIT, PROXQP)}
     qpax = [ratios[who] for who in (EXPLICIT, IMPLICIT) if ratios[who] is not None]
@@ -65,48 +60,21 @@ def item_of(n: int, batch: int, seed: int) -> str:
     return f"n = {n}, batch {batch}, seed {seed}"
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals-python", help="Python of the rivals' environment")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(problem.SEEDS))
-    parser.add_argument("--sizes", type=int, nargs="+", default=list(problem.SIZES))
-    parser.add_argument("--largest", type=int, default=4096, help="largest batch")
-    parser.add_argument("--budget", type=float, default=common.BUDGET, help="seconds per contestant and case")
-    parser.add_argument("--core", type=int, help="processor to pin every process to (default: the first allowed)")
-    parser.add_argument("--out", type=Path, help="default, for a complete run only: results/dense_qp.json")
-    args = parser.parse_args()
-    complete = {*problem.SIZES} <= {*args.sizes} and {*problem.SEEDS} <= {*args.seeds} and args.largest >= 4096
-    if args.out is None and complete and args.rivals_python:
-        args.out = HERE / "results" / "dense_qp.json"
-    return args
-
-
 def main() -> None:
     """Measure all cases, print the targets, write the rows."""
-    args = arguments()
-    common.pin(args.core)
-    rows, raw = [], {}
-    for seed in args.seeds:
-        for n in args.sizes:
-            for batch in [b for b in problem.BATCHES[n] if b <= args.largest]:
-                item = item_of(n, batch, seed)
-                data = problem.instance(seed, n, batch)
-                contestants = {OURS: (sys.executable, "ours")}
-                if args.rivals_python:
-                    contestants.update({who: (args.rivals_python, module) for who, module in MODULES.items()})
-                record = common.measure(contestants, HERE, data, budget=args.budget)
-                new = common.finish(rows_of(item, batch, data, record), record, COMMAND)
-                common.show(new)
-                rows += new
-                raw[item] = common.without_outputs(record)
-            last = row(
-                f"n = {n}, seed {seed}", f"batch from which faster than {PROXQP}", {OURS: crossover(rows, n, seed)}
-            )
-            rows += common.finish([last] if args.rivals_python else [], record, COMMAND)
-            if args.out is not None:
-                common.write(args.out, rows)
-                common.write(args.out.parent / "raw" / args.out.name, raw)
+    parser = common.command_line(HERE, __doc__, problem.SEEDS, each="contestant and case")
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(problem.SIZES))
+    parser.add_argument("--largest", type=int, default=4096, help="largest batch")
+    run = common.Run(HERE, parser, lambda args: {*problem.SIZES} <= {*args.sizes} and args.largest >= 4096)
+    for seed in run.args.seeds:
+        for n in run.args.sizes:
+            for batch in [b for b in problem.BATCHES[n] if b <= run.args.largest]:
+                item, data = item_of(n, batch, seed), problem.instance(seed, n, batch)
+                record = run.measure(data, OWN, RIVALS)
+                run.add(rows_of(item, batch, data, record), record, item)
+            if run.args.rivals_python:
+                first, metric = crossover(run.rows, n, seed), f"batch from which faster than {PROXQP}"
+                run.add([row(f"n = {n}, seed {seed}", metric, {OURS: first})], record)
 
 
 if __name__ == "__main__":

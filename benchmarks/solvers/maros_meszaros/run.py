@@ -2,11 +2,9 @@
 
     python benchmarks/solvers/maros_meszaros/run.py --rivals-python PATH
 
-`PATH` is the Python of an environment with `rivals/requirements.txt`; without it only this library runs, and the
-results go nowhere unless `--out` names a file. The data's place: see `problem.py`.
+The data's place: see `problem.py`.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,9 @@ import common  # noqa: E402
 import problem  # noqa: E402
 from common import OURS, row  # noqa: E402
 
-COMMAND = "python benchmarks/solvers/maros_meszaros/run.py --rivals-python PATH"
-MODULES = {"ProxQP": "rivals.proxqp_dense", "PIQP": "rivals.piqp_dense"}
+OWN = {OURS: "ours"}
+RIVALS = {"ProxQP": "rivals.proxqp_dense", "PIQP": "rivals.piqp_dense"}
+LEVELS = {"float64": (1e-3, 1e-6, 1e-9), "float32": (1e-2, 1e-4)}
 SOLVED = 17  # of the 18, at 1e-6 in float64
 
 
@@ -42,9 +41,8 @@ def rows_of(
     for level in levels:
         solved = {who: sum(v["largest"] <= level for v in judged.values()) for who, judged in found.items()}
         target = SOLVED if (case, level) == ("float64", problem.TOLERANCE) else None
-        missing = {"failures": len(data) - solved.get(OURS, 0)}
         words = f"problems of {len(data)} solved at {level:g}"
-        rows.append(row(case, words, solved, target=target, better="higher", **missing))
+        rows.append(common.solved_row(case, words, solved, len(data), target=target))
     rows += [
         row(
             f"{case}, {name}",
@@ -78,39 +76,18 @@ def finite(rows: list[dict]) -> list[dict]:
     ]
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals-python", help="Python of the rivals' environment")
-    parser.add_argument("--names", nargs="+", help="problems (default: all small ones)")
-    parser.add_argument("--budget", type=float, default=5.0, help="seconds per contestant and problem")
-    parser.add_argument("--core", type=int, help="processor to pin every process to (default: the first allowed)")
-    parser.add_argument("--out", type=Path, help="default, for a complete run only: results/maros_meszaros.json")
-    args = parser.parse_args()
-    if args.out is None and args.rivals_python and not args.names:
-        args.out = HERE / "results" / "maros_meszaros.json"
-    return args
-
-
 def main() -> None:
     """Measure both precisions, print the targets, write the rows."""
-    args = arguments()
-    common.pin(args.core)
+    parser = common.command_line(HERE, __doc__, budget=5.0, each="contestant and problem")
+    parser.add_argument("--names", nargs="+", help="problems (default: all small ones)")
+    run = common.Run(HERE, parser, lambda args: not args.names)
     data = problem.problems(problem.instance())
-    data = {name: data[name] for name in args.names or data}
+    data = {name: data[name] for name in run.args.names or data}
     arrays = {f"{name}.{key}": value for name, one in data.items() for key, value in one.items()}
-    rows, raw = [], {}
-    for case, levels in (("float64", (1e-3, 1e-6, 1e-9)), ("float32", (1e-2, 1e-4))):
-        contestants = {OURS: (sys.executable, "ours")}
-        if args.rivals_python and case == "float64":
-            contestants.update({who: (args.rivals_python, module) for who, module in MODULES.items()})
-        record = common.measure(contestants, HERE, arrays, x64=case == "float64", budget=args.budget)
-        rows += finite(common.finish(rows_of(case, data, record, levels), record, COMMAND))
-        common.show(rows)
-        raw[case] = {**common.without_outputs(record), "verdicts": verdicts(data, record)}
-        if args.out is not None:
-            common.write(args.out, rows)
-            common.write(args.out.parent / "raw" / args.out.name, raw)
+    for case, levels in LEVELS.items():
+        record = run.measure(arrays, OWN, RIVALS if case == "float64" else {}, x64=case == "float64")
+        rows = finite(rows_of(case, data, record, levels))
+        run.add(rows, record, case, verdicts=verdicts(data, record))
 
 
 if __name__ == "__main__":

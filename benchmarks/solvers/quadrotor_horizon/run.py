@@ -1,9 +1,6 @@
 """A quadrotor's optimal control over growing horizons: runs every contestant and writes the results.
 
-    python benchmarks/solvers/quadrotor_horizon/run.py --rivals-python PATH
-
-`PATH` is the Python of an environment with `rivals/requirements.txt`; without it only this library runs, and the
-results go nowhere unless `--out` names a file.
+python benchmarks/solvers/quadrotor_horizon/run.py --rivals-python PATH
 """
 
 import argparse
@@ -21,9 +18,9 @@ import problem  # noqa: E402
 import referee  # noqa: E402
 from common import OURS, row  # noqa: E402
 
-COMMAND = "python benchmarks/solvers/quadrotor_horizon/run.py --rivals-python PATH"
 SQP, IPOPT, FATROP = "sciml, SQP", "IPOPT", "fatrop"
-MODULES = {IPOPT: "rivals.ipopt_loop", FATROP: "rivals.fatrop_loop"}
+OWN = {OURS: "ours", SQP: "ours_sqp"}
+RIVALS = {IPOPT: "rivals.ipopt_loop", FATROP: "rivals.fatrop_loop"}
 SPEED_UP, FROM = 10.0, 64  # IPOPT / ours, CPU time of an instance, from this batch on
 EXPONENT = 1.2  # of the CPU time as a power of the horizon
 OBJECTIVE_ERROR = 1e-4  # relative, between ours and IPOPT
@@ -46,8 +43,7 @@ def accuracy_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]
         worst[who] = {name: max(one[name] for one in judged) for name in judged[0]}
         objective[who] = np.array([referee.objective(data, i, found["x"][i], found["u"][i]) for i in range(batch)])
         steps[who] = float(np.mean(found["steps"]))
-    missing = {"failures": batch - solved.get(OURS, 0)}
-    rows = [row(item, f"instances solved at {limit:g}", solved, target=batch, better="higher", **missing)]
+    rows = [common.solved_row(item, f"instances solved at {limit:g}", solved, batch)]
     for part in ("defect", "bounds", "stationarity and complementarity"):
         rows.append(row(item, f"largest residual: {part}", {who: found[part] for who, found in worst.items()}))
     if IPOPT in objective:
@@ -94,51 +90,27 @@ def exponents(rows: list[dict], batch: int, seed: int) -> list[dict]:
     return [r for r in found if r["value"] is not None]
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals-python", help="Python of the rivals' environment")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(problem.SEEDS))
-    parser.add_argument("--batches", type=int, nargs="+", default=list(problem.BATCHES))
-    parser.add_argument("--longest", type=int, default=max(problem.HORIZONS), help="longest horizon")
-    parser.add_argument("--most", type=int, default=problem.MOST_STAGES, help="most stages of a batch, N times batch")
-    parser.add_argument("--budget", type=float, default=common.BUDGET, help="seconds per contestant and case")
-    parser.add_argument("--core", type=int, help="processor to pin every process to (default: the first allowed)")
-    parser.add_argument("--out", type=Path, help="default, for a complete run only: results/quadrotor_horizon.json")
-    args = parser.parse_args()
-    complete = {*problem.SEEDS} <= {*args.seeds} and {*problem.BATCHES} <= {*args.batches}
-    complete = complete and args.longest >= max(problem.HORIZONS) and args.most >= problem.MOST_STAGES
-    if args.out is None and complete and args.rivals_python:
-        args.out = HERE / "results" / "quadrotor_horizon.json"
-    return args
+def complete(args: argparse.Namespace) -> bool:
+    """Whether the options leave nothing out."""
+    longest, most = args.longest >= max(problem.HORIZONS), args.most >= problem.MOST_STAGES
+    return {*problem.BATCHES} <= {*args.batches} and longest and most
 
 
 def main() -> None:
     """Measure all cases, print the targets, write the rows."""
-    args = arguments()
-    common.pin(args.core)
-    rows, raw = [], {}
-    for seed in args.seeds:
-        for batch in args.batches:
-            for horizon in [n for n in problem.HORIZONS if n <= args.longest and n * batch <= args.most]:
+    parser = common.command_line(HERE, __doc__, problem.SEEDS, each="contestant and case")
+    parser.add_argument("--batches", type=int, nargs="+", default=list(problem.BATCHES))
+    parser.add_argument("--longest", type=int, default=max(problem.HORIZONS), help="longest horizon")
+    parser.add_argument("--most", type=int, default=problem.MOST_STAGES, help="most stages of a batch, N times batch")
+    run = common.Run(HERE, parser, complete)
+    for seed in run.args.seeds:
+        for batch in run.args.batches:
+            for horizon in [n for n in problem.HORIZONS if n <= run.args.longest and n * batch <= run.args.most]:
                 item, data = item_of(horizon, batch, seed), problem.instance(seed, horizon, batch)
-                contestants = {OURS: (sys.executable, "ours"), SQP: (sys.executable, "ours_sqp")}
-                if args.rivals_python:
-                    contestants.update({who: (args.rivals_python, module) for who, module in MODULES.items()})
-                record = common.measure(contestants, HERE, data, budget=args.budget)
-                new = accuracy_rows(item, data, record) + ratio_rows(item, batch, record)
-                new = common.finish(new + common.time_rows(item, record, {"forward": "the batch"}), record, COMMAND)
-                common.show(new)
-                rows += new
-                raw[item] = common.without_outputs(record)
-                if args.out is not None:
-                    common.write(args.out, rows)
-                    common.write(args.out.parent / "raw" / args.out.name, raw)
-            last = common.finish(exponents(rows, batch, seed), record, COMMAND)
-            common.show(last)
-            rows += last
-            if args.out is not None:
-                common.write(args.out, rows)
+                record = run.measure(data, OWN, RIVALS)
+                rows = accuracy_rows(item, data, record) + ratio_rows(item, batch, record)
+                run.add(rows + common.time_rows(item, record, {"forward": "the batch"}), record, item)
+            run.add(exponents(run.rows, batch, seed), record)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,8 @@
 """Ten thousand parametric Rosenbrock problems: runs every contestant and writes the results.
 
-    python benchmarks/solvers/rosenbrock/run.py --rivals-python PATH
-
-`PATH` is the Python of an environment with `rivals/requirements.txt`; without it only this library runs, and the
-results go nowhere unless `--out` names a file.
+python benchmarks/solvers/rosenbrock/run.py --rivals-python PATH
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,8 +17,8 @@ import problem  # noqa: E402
 import referee  # noqa: E402
 from common import OURS, row  # noqa: E402
 
-COMMAND = "python benchmarks/solvers/rosenbrock/run.py --rivals-python PATH"
 SQP, IPOPT = "sciml SQP", "IPOPT"
+OWN, RIVALS = {OURS: "ours", SQP: "ours_sqp"}, {IPOPT: "rivals.ipopt_loop"}
 FASTER = 50.0  # instances in a second of CPU time, ours / IPOPT; and of wall time
 SAME = 99.9  # percent of the instances
 RESIDUAL = 1e-6  # what counts as solved, by the referee, unscaled
@@ -45,10 +41,9 @@ def accuracy_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]
     claimed = {who: found["ok"].astype(bool) for who, found in outputs.items()}
     false = {who: int(np.sum(claimed[who] & (judged[who]["largest"] > RESIDUAL))) for who in outputs}
     largest = lambda name: {who: float(np.max(judged[who][name][claimed[who]], initial=0.0)) for who in outputs}
-    missing = {"failures": count - solved.get(OURS, 0)}
     mean = {who: float(np.mean(problem.objective(data, found["z"]))) for who, found in outputs.items()}
     return [
-        row(item, f"instances solved at {RESIDUAL:g}", solved, target=count, better="higher", **missing),
+        common.solved_row(item, f"instances solved at {RESIDUAL:g}", solved, count),
         row(item, "claimed successes that the referee rejects", false, target=0),
         row(item, "largest residual of the claimed successes", largest("largest")),
         row(item, "largest violation of the claimed successes", largest("violation")),
@@ -87,61 +82,31 @@ def optimum_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any])
 
 def time_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]) -> list[dict]:
     """Times of one instance, and how many times more instances are solved in the same time."""
-    found, counts = record["contestants"], {IPOPT: int(data["timed"])}
-    each = lambda who: len(data["a"]) if who != IPOPT else counts[IPOPT]
+    count = lambda who: int(data["timed"]) if who == IPOPT else len(data["a"])
     rows = []
-    for kind, label in (("cpu_s", "CPU time"), ("wall_s", "wall time")):
-        ratio = common.paired(record, (IPOPT, "solve"), (OURS, "solve"), kind)
-        other = common.paired(record, (IPOPT, "solve"), (SQP, "solve"), kind)
-        scale = len(data["a"]) / counts[IPOPT]
-        values = {who: value * scale for who, value in ((OURS, ratio), (SQP, other)) if value is not None}
+    for kind, label in common.TIMES.items():
+        ratios = {who: common.paired(record, (IPOPT, "solve"), (who, "solve"), kind) for who in OWN}
+        values = {who: ratio * count(who) / count(IPOPT) for who, ratio in ratios.items() if ratio is not None}
         words = f"times more instances in the same {label} than IPOPT"
         rows.append(row(item, words, values, target=FASTER, better="higher"))
-        for suffix, share in (("", 0.5), (", lower quartile", 0.25), (", upper quartile", 0.75)):
-            times = {who: 1e6 * float(np.quantile(r[kind]["solve"], share)) / each(who) for who, r in found.items()}
-            rows.append(row(item, f"{label} of an instance{suffix}", times, unit="µs"))
-    compiles = {who: r["compile_s"]["solve"] for who, r in found.items()}
+        rows += common.quantile_rows(item, "an instance", record, "solve", kind, unit="µs", count=count)
+    compiles = {who: r["compile_s"]["solve"] for who, r in record["contestants"].items()}
     rows.append(row(item, "CPU time of the compilation", compiles, unit="s"))
     return [r for r in rows if r["value"] is not None or r["rivals"]]
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals-python", help="Python of the rivals' environment")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(problem.SEEDS))
-    parser.add_argument("--count", type=int, default=problem.INSTANCES, help="instances")
-    parser.add_argument("--timed", type=int, default=TIMED, help="instances of a timed call of IPOPT")
-    parser.add_argument("--budget", type=float, default=common.BUDGET, help="seconds per contestant")
-    parser.add_argument("--core", type=int, help="processor to pin every process to (default: the first allowed)")
-    parser.add_argument("--out", type=Path, help="default, for a complete run only: results/rosenbrock.json")
-    args = parser.parse_args()
-    complete = {*problem.SEEDS} <= {*args.seeds} and args.count == problem.INSTANCES
-    if args.out is None and complete and args.rivals_python:
-        args.out = HERE / "results" / "rosenbrock.json"
-    return args
-
-
 def main() -> None:
     """Measure the seeds, print the targets, write the rows."""
-    args = arguments()
-    common.pin(args.core)
-    rows, raw = [], {}
-    for seed in args.seeds:
-        item = f"{args.count} instances, seed {seed}"
-        data = problem.instance(seed, args.count, args.timed)
-        contestants = {OURS: (sys.executable, "ours"), SQP: (sys.executable, "ours_sqp")}
-        if args.rivals_python:
-            contestants[IPOPT] = (args.rivals_python, "rivals.ipopt_loop")
-        record = common.measure(contestants, HERE, data, budget=args.budget)
-        new = accuracy_rows(item, data, record) + optimum_rows(item, data, record) + time_rows(item, data, record)
-        new = common.finish(new, record, COMMAND)
-        common.show(new)
-        rows += new
-        raw[item] = common.without_outputs(record)
-        if args.out is not None:
-            common.write(args.out, rows)
-            common.write(args.out.parent / "raw" / args.out.name, raw)
+    parser = common.command_line(HERE, __doc__, problem.SEEDS, each="contestant")
+    parser.add_argument("--count", type=int, default=problem.INSTANCES, help="instances")
+    parser.add_argument("--timed", type=int, default=TIMED, help="instances of a timed call of IPOPT")
+    run = common.Run(HERE, parser, lambda args: args.count == problem.INSTANCES)
+    for seed in run.args.seeds:
+        item = f"{run.args.count} instances, seed {seed}"
+        data = problem.instance(seed, run.args.count, run.args.timed)
+        record = run.measure(data, OWN, RIVALS)
+        rows = accuracy_rows(item, data, record) + optimum_rows(item, data, record)
+        run.add(rows + time_rows(item, data, record), record, item)
 
 
 if __name__ == "__main__":
