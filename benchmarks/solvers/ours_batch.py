@@ -5,16 +5,18 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from sciml.programs import QuadraticProgram
-from sciml.solvers import InteriorPointQP, solve
+from sciml.solvers import solve
 
 
-def actions(data, tolerance, *, gradients=True):
+def actions(data, solver, *, gradients=True):
     """Forward, and with `gradients` backward and both. Arrays that all instances share are arrays of the program."""
     shared, batched = batches.split(data)
     from_instance = {name: (lambda p, name=name: p[name]) for name in batched}
-    program = QuadraticProgram(**shared, **from_instance)
+    # Full, by the way in which every question draws its equalities; a matrix that is shared tells its own rank.
+    rank = data["A"].shape[-2] if "A" in batched else None
+    program = QuadraticProgram(**shared, **from_instance, rank=rank)
     arrays, static = eqx.partition(program, eqx.is_array)  # arrays enter compiled code as arguments
-    solver, z0 = InteriorPointQP(tol=tolerance), jnp.zeros(data["q"].shape[-1], data["q"].dtype)
+    z0 = jnp.zeros(data["q"].shape[-1], data["q"].dtype)
 
     def one(arrays, p):
         return solve(eqx.combine(arrays, static), solver, z0, p, throw=False)

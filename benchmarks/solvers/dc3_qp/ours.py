@@ -3,7 +3,9 @@
 import ours_batch
 import problem
 
+from sciml.solvers import InteriorPointQP
+
 
 def prepare(data):
     """Forward, backward, and both."""
-    return ours_batch.actions(data, problem.tolerance(data))
+    return ours_batch.actions(data, InteriorPointQP(tol=problem.tolerance(data)))

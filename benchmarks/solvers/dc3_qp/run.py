@@ -18,7 +18,7 @@ import referee  # noqa: E402
 from common import OURS, row  # noqa: E402
 
 MOREAU, EXPLICIT, IMPLICIT, PROXQP, OSQP = "Moreau", "qpax explicit", "qpax implicit", "ProxQP", "OSQP"
-OWN = {OURS: "ours"}
+OWN = {OURS: "ours", "sciml, ADMM": "ours_admm"}
 RIVALS = {
     MOREAU: "rivals.moreau_batch",
     EXPLICIT: "rivals.qpax_explicit",

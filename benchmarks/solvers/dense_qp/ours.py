@@ -3,7 +3,9 @@
 import ours_batch
 import problem
 
+from sciml.solvers import InteriorPointQP
+
 
 def prepare(data):
     """Forward."""
-    return ours_batch.actions(data, problem.TOLERANCE, gradients=False)
+    return ours_batch.actions(data, InteriorPointQP(tol=problem.TOLERANCE), gradients=False)
