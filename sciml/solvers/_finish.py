@@ -11,12 +11,15 @@ _ATTEMPTS = 3  # active sets tried in a row before the residual has to fall
 _LATE, _AGAIN = 1e-4, 0.01  # barrier parameter of the first attempt, and its decrease between attempts
 
 
-def finish(constants: Constants, state: State, residual: Scalar, mu: Scalar) -> tuple[Int[Array, ""], tuple, Scalar]:
+def finish(
+    constants: Constants, state: State, residual: Scalar, mu: Scalar, tol: Scalar
+) -> tuple[Int[Array, ""], tuple, Scalar]:
     """Whether this pass solves the equations of the active set, what to return to, and the barrier parameter then.
 
     Near the solution a semismooth Newton method needs two or three passes where the barrier needs one or two for each
     of its last parameters, and it ends with residuals at rounding. Rows with `y > -a` are equations; it goes on while
-    the residual halves.
+    the residual halves. An instance that gets within `tol` without it takes one such step too: a coarse tolerance,
+    as in float32, leaves open which rows are active, and with them the derivatives.
 
     Source: Hintermüller, Ito & Kunisch (2002), The primal-dual active set strategy as a semismooth Newton method, DOI
     10.1137/S1052623401383558.
@@ -25,7 +28,8 @@ def finish(constants: Constants, state: State, residual: Scalar, mu: Scalar) -> 
     larger, smaller = jnp.maximum(state.dual, t), jnp.minimum(state.dual, t)
     clear = jnp.all(jnp.where(constants.exists, larger >= _CLEAR * smaller, True))
     due = (mu <= _AGAIN * state.finished_at) & (mu <= _LATE)
-    begins = (state.finishing == 0) & ~state.restoring & clear & due & (state.floor == 0.0)
+    solved = (residual <= tol) & ~jnp.isfinite(state.finished_at)
+    begins = (state.finishing == 0) & ~state.restoring & ((clear & due) | solved) & (state.floor == 0.0)
     goes_on = (state.finishing > 0) & ((state.finishing < _ATTEMPTS) | (residual <= 0.5 * state.residual))
     now = (state.x, state.slack, state.dual, state.eq)
     count = jnp.where(begins | goes_on, state.finishing + 1, 0)

@@ -109,7 +109,7 @@ class InteriorPoint(AbstractSolver):
         mu = lower_barrier(constants, state, at, tol)
         # Another barrier parameter is another merit function, which may do with a smaller penalty.
         penalty = jnp.where(mu < state.mu, 1.0, state.penalty)
-        finishing, saved, finished_at = finish(constants, state, residual, mu)
+        finishing, saved, finished_at = finish(constants, state, residual, mu, tol)
         failed = (state.finishing > 0) & (finishing == 0)
         changes = (mu, residual, penalty, finishing, saved, finished_at)
         state = eqx.tree_at(
@@ -130,8 +130,8 @@ class InteriorPoint(AbstractSolver):
         stop, result = self._judge(constants, state, moved, at, trial, stall_tol)
         stop, result = stop & ~back, RESULTS.where(back, state.result, result)
         # What stops, stops at the iterate whose residual was judged.
-        stop = stop | (residual <= tol)
-        result = RESULTS.where(residual <= tol, RESULTS.successful, result)
+        solved = (residual <= tol) & ((finishing != 1) | back)
+        stop, result = stop | solved, RESULTS.where(solved, RESULTS.successful, result)
         return eqx.tree_at(lambda s: (s.stopped, s.result), tree_where(stop, state, moved), (stop, result))
 
     def done(self, state: State) -> Bool[Array, ""]:
@@ -200,9 +200,11 @@ def _unscaled_residual(constants: Constants, state: State, at: Evaluation) -> Sc
     """The largest entry of the KKT residual in the user's own units, as `solve` will report it."""
     scale, point = state.scaling, _unscaled(constants, state)
     slope = at.slope / scale.objective
-    below, above = bound_multipliers(point.x, slope, constants.lower, constants.upper)
+    # Equations of the active set know no other bounds: what they leave violated counts, so not the clipped iterate.
+    x = jnp.where(constants.is_fixed, point.x, state.x)
+    below, above = bound_multipliers(x, slope, constants.lower, constants.upper)
     limits = (constants.lower, constants.upper)
-    residual = flat_residual(point.x, slope, at.g / scale.ineq, at.h / scale.eq, limits, (point.ineq, below, above))
+    residual = flat_residual(x, slope, at.g / scale.ineq, at.h / scale.eq, limits, (point.ineq, below, above))
     # While restoring, the slope is that of the violation.
     return jnp.where(at.is_finite & ~state.restoring, residual.largest, jnp.inf)
 
