@@ -70,6 +70,11 @@ class DenseModel(eqx.Module):
         """The diagonal of `H`."""
         return jnp.diagonal(self.H)
 
+    def shifted(self, shift: Scalar) -> "DenseModel":
+        """The model with `H + shift I`."""
+        H = self.H + shift * jnp.eye(self.H.shape[0], dtype=self.H.dtype)
+        return DenseModel(H, self.G, self.E, self.basis, self.is_bounded)
+
     def squares(self, weights: Float[Array, " n"]) -> tuple[Float[Array, " m"], Float[Array, " h"]]:
         """The diagonals of `C diag(weights) Cᵀ` and of `E diag(weights) Eᵀ`, where `B` is the identity."""
         rows, eq = (self.G**2) @ weights, (self.E**2) @ weights

@@ -10,61 +10,18 @@ from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
 from ..core import RESULTS, tree_where
 from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
-from ._dense import DenseFactors
-from ._evaluate import evaluate, Evaluation, Scaling, scaling_at, values
+from ._evaluate import Evaluation, Scaling, scaling_at, values
+from ._hessian import AbstractHessian, ExactHessian, ShiftedModel
 from ._interior_point_qp import InteriorPointQP, QPState
-from ._models import ScaledModel
 from ._narrowing import narrowing_loop
 from ._presolve import Reduced, Units
 from ._qp_constants import QPConstants
-from ._stage_model import StageFactors
 
 _HALVINGS = 20  # of the step
 _ARMIJO = 1e-4
 _MEMORY = 0.5  # weight of earlier merits in the reference of the line search
-_TRIALS = 8  # shifts of the Hessian
 _PATIENCE = 40  # iterations in which the residual must improve by a tenth
 _MOST_FAILURES = 10  # steps in a row that no length made acceptable
-
-
-class ShiftedModel(eqx.Module):
-    """A model with `½ shift |x|²` added to its Hessian."""
-
-    model: ScaledModel
-    shift: Scalar
-
-    @property
-    def eliminates(self) -> bool:
-        """Whether a solve satisfies the equalities exactly."""
-        return self.model.eliminates
-
-    def curvature(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
-        """`(H + shift I) x`."""
-        return self.model.curvature(x) + self.shift * x
-
-    def rows(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
-        """`C x`."""
-        return self.model.rows(x)
-
-    def rows_transposed(self, y: Float[Array, " m"]) -> Float[Array, " n"]:
-        """`Cᵀ y`."""
-        return self.model.rows_transposed(y)
-
-    def equalities(self, x: Float[Array, " n"]) -> Float[Array, " h"]:
-        """`E x`."""
-        return self.model.equalities(x)
-
-    def equalities_transposed(self, y: Float[Array, " h"]) -> Float[Array, " n"]:
-        """`Eᵀ y`."""
-        return self.model.equalities_transposed(y)
-
-    def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> DenseFactors | StageFactors:
-        """Factors of the shifted model."""
-        return self.model.factorise(weights, rho + self.shift, delta)
-
-    def solve(self, factors: Any, right: Float[Array, " n"], level: Float[Array, " h"]) -> tuple[Array, Array]:
-        """`dx` and `dν`, from factors of the shifted model."""
-        return self.model.solve(factors, right, level)
 
 
 class SQPState(eqx.Module):
@@ -93,7 +50,7 @@ class SQPState(eqx.Module):
 
 
 class SQP(AbstractSolver):
-    """Sequential quadratic programming with exact second derivatives.
+    """Sequential quadratic programming, with exact second derivatives or a Gauss-Newton Hessian.
 
     Choose it where a good start is known: predictive control that starts from the last solution, sequences of similar
     programs, learned warm starts. The active set of one iteration is the guess of the next, so that near a solution
@@ -101,14 +58,17 @@ class SQP(AbstractSolver):
     is quadratic already it takes one step. On optimal-control programs each factorisation is a Riccati recursion,
     linear in the horizon.
 
-    Each iteration linearises the constraints, makes the Lagrangian's Hessian positive definite on the null space of the
-    equalities by a shift where it is not, solves the quadratic program, and picks a step length by an l1 merit function
-    with a nonmonotone reference. Where the linearised constraints contradict each other, the step reduces the
-    violation by Levenberg-Marquardt.
+    Each iteration linearises the constraints, makes the Hessian positive definite on the null space of the equalities
+    by a shift where it is not, solves the quadratic program, and picks a step length by an l1 merit function with a
+    nonmonotone reference. Where the linearised constraints contradict each other, the step reduces the violation by
+    Levenberg-Marquardt.
 
     Args:
         tol: a success has an *unscaled* KKT residual of at most this; default 1e-8 in float64 and 1e-4 in float32.
         stall_tol: where round-off stops the progress, still a success up to this; default `100 tol`.
+        hessian: of the quadratic models: `ExactHessian()`, `GaussNewton(residual)` and `StageGaussNewton(stage)` for
+            least squares, or `Regularised(shift)` for shorter steps. Derivatives of the solution use exact second
+            derivatives whatever it is.
         inner_steps: most iterations of a quadratic program.
         scale_to: as in `InteriorPoint`.
         unbounded_at: a feasible iterate with an entry beyond this is reported as `RESULTS.unbounded`.
@@ -122,6 +82,7 @@ class SQP(AbstractSolver):
 
     tol: ScalarLike | None = None
     stall_tol: ScalarLike | None = None
+    hessian: AbstractHessian = ExactHessian()
     inner_steps: int = eqx.field(static=True, default=80)
     scale_to: ScalarLike = 100.0
     unbounded_at: ScalarLike = 1e10
@@ -160,7 +121,8 @@ class SQP(AbstractSolver):
         """One quadratic program and one line search."""
         tol, _ = self._tolerances(state.x.dtype)
         no = jnp.asarray(False)
-        at = evaluate(program, state.x, (state.dual[: state.scaling.ineq.size], state.eq), state.scaling, p, no)
+        multipliers = (state.dual[: state.scaling.ineq.size], state.eq)
+        at = self.hessian.evaluate(program, state.x, multipliers, state.scaling, p)
         residual = _residual(constants, state, at)
         solved = residual <= tol
         ended = eqx.tree_at(
@@ -184,8 +146,8 @@ class SQP(AbstractSolver):
     ) -> SQPState:  # fmt: skip
         """The quadratic program at an iterate, the line search, and the verdict."""
         tol, stall_tol = self._tolerances(state.x.dtype)
-        model, shift = _convex(at.model, state.x.size, state.shift)
-        qp = _subproblem(constants, state, at, model)
+        shift = self.hessian.convexify(at.model, state.shift)
+        qp = _subproblem(constants, state, at, ShiftedModel(at.model, shift))
         found, solved_qp, steps = self._solve(program, qp, state, p, tol)
         violation = jnp.sum(jnp.maximum(at.g, 0.0)) + jnp.sum(jnp.abs(at.h))
         mend = lambda carry: (~carry[0], _repair(constants, state, at))
@@ -317,30 +279,6 @@ def _subproblem(constants: tuple[Array, Array], state: SQPState, at: Evaluation,
     exists = jnp.concatenate([~none, jnp.isfinite(lower), jnp.isfinite(upper) & ~fixed])
     is_equality = jnp.concatenate([none, fixed, jnp.zeros_like(fixed)]) & exists
     return Reduced(model, at.gradient, jnp.where(exists, d, 0.0), -at.h, exists, is_equality)
-
-
-def _convex(model: ScaledModel, n: int, last: Scalar) -> tuple[ShiftedModel, Scalar]:
-    """The model with the smallest shift of a ladder that makes it positive definite where the equalities hold."""
-    dtype = last.dtype
-    size = jnp.maximum(model.size(), 1.0)
-    rho, slope = jnp.finfo(dtype).eps ** 0.5 * size, model.eq_size()
-    delta = jnp.finfo(dtype).eps ** 0.5 * jnp.where(slope > 0, slope, 1.0) / size
-    weights = jnp.zeros(model.ineq.size + 2 * n, dtype)
-    definite = lambda shift: model.factorise(weights, rho + shift, delta).is_definite
-    first = jnp.where(last > 0, last / 8.0, 0.0)
-
-    def climb(carry: tuple[Array, Scalar, Array]) -> tuple[Array, Scalar, Array]:
-        _, shift, count = carry
-        again = (count > 0) | (last <= 0)
-        shift = jnp.where(again, jnp.maximum(8.0 * shift, 1e-3 * size), shift)
-        return definite(shift), shift, count + 1
-
-    going = lambda carry: ~carry[0] & (carry[2] < _TRIALS)
-    # Without a shift first: a batch that shares its matrices shares this factorisation.
-    enough = (last <= 0) & definite(jnp.zeros((), dtype))
-    start = (enough, first, jnp.asarray(0))
-    _, shift, _ = jax.lax.while_loop(going, climb, start)
-    return ShiftedModel(model, shift), shift
 
 
 def _repair(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> Array:
