@@ -75,6 +75,10 @@ class DenseModel(eqx.Module):
         H = self.H + shift * jnp.eye(self.H.shape[0], dtype=self.H.dtype)
         return DenseModel(H, self.G, self.E, self.basis, self.is_bounded)
 
+    def straight(self) -> "DenseModel":
+        """The model with `H = 0`."""
+        return eqx.tree_at(lambda model: model.H, self, jnp.zeros_like(self.H))
+
     def squares(self, weights: Float[Array, " n"]) -> tuple[Float[Array, " m"], Float[Array, " h"]]:
         """The diagonals of `C diag(weights) Cᵀ` and of `E diag(weights) Eᵀ`, where `B` is the identity."""
         rows, eq = (self.G**2) @ weights, (self.E**2) @ weights

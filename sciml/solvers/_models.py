@@ -138,6 +138,10 @@ class ScaledModel(eqx.Module):
         """The model with `H + shift I`."""
         return ScaledModel(self.model.shifted(shift), self.ineq, self.eq)
 
+    def straight(self) -> "ScaledModel":
+        """The model without its Hessian."""
+        return ScaledModel(self.model.straight(), self.ineq, self.eq)
+
     def is_finite(self) -> Array:
         """Whether every entry is finite."""
         return self.model.is_finite()

@@ -165,7 +165,11 @@ class SQP(AbstractSolver):
         slope = jnp.where(solved_qp, at.gradient @ dx - penalty * violation, at.violation_gradient @ dx)
         measure = lambda x: _merit(program, x, state.scaling, penalty, p, solved_qp)
         start = jnp.where(solved_qp, reference, 0.5 * (jnp.sum(jnp.maximum(at.g, 0.0) ** 2) + jnp.sum(at.h**2)))
-        length, accepted = _search(measure, state.x, dx, start, jnp.minimum(slope, 0.0), constants)
+        # What the quadratic program leaves of its own constraints is none of the step's fault.
+        left = jnp.where(solved_qp, 2.0 * penalty * _violation_after(at, dx), 0.0)
+        length, accepted = _search(measure, state.x, dx, (start, left), jnp.minimum(slope, 0.0), constants)
+        ray = (program, state, at, dx, p, solved_qp & (shift > 0))
+        length = _followed(ray, constants, length, (self.unbounded_at, stall_tol))
         # A model without lower bound says nothing about where to go: it needs curvature.
         accepted = accepted & ~(found.result == RESULTS.unbounded)
 
@@ -247,7 +251,8 @@ class SQP(AbstractSolver):
     ) -> tuple[Bool[Array, ""], RESULTS]:  # fmt: skip
         """Whether to stop an instance that cannot go on, and the reason."""
         violated = at.violation > stall_tol
-        far = (jnp.max(jnp.abs(state.x), initial=0.0) > self.unbounded_at) & ~violated
+        far = jnp.max(jnp.abs(state.x), initial=0.0) > self.unbounded_at
+        far = far & ~(at.violation > _rounded(stall_tol, state.x))
         slope = jnp.max(jnp.abs(at.violation_gradient), initial=0.0)
         stuck = jnp.max(jnp.abs(repair), initial=0.0) <= 1e-6 * (1.0 + jnp.max(jnp.abs(state.x), initial=0.0))
         hopeless = violated & ~solved_qp & ((slope <= 1e-5 * at.violation) | stuck)
@@ -286,9 +291,10 @@ def _repair(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> 
 
     Where the model eliminates its equalities, they are satisfied to first order and the rest is reduced.
     """
-    model, dtype = at.model, state.x.dtype
+    model, dtype = at.model.straight(), state.x.dtype
     violated = jnp.concatenate([jnp.where(at.g > 0, 1.0, 0.0).astype(dtype), jnp.zeros(2 * state.x.size, dtype)])
-    size = 1.0 + model.largest_diagonal(violated) + model.eq_size() + model.size()
+    size = model.largest_diagonal(violated) + model.eq_size()
+    size = jnp.where(size > 0, size, 1.0)
     zero = jnp.zeros((), dtype)
     if model.eliminates:
         gradient, level, soft = at.violation_gradient - model.equalities_transposed(at.h), -at.h, zero + 1e-6
@@ -309,11 +315,52 @@ def _merit(program: FlatProgram, x: Array, scaling: Scaling, penalty: Scalar, p:
     return jnp.where(jnp.isfinite(f), jnp.where(is_l1, l1, squares), jnp.inf)
 
 
+def _violation_after(at: Evaluation, dx: Array) -> Scalar:
+    """The violation of the linearised constraints after a step."""
+    g = at.g + at.model.rows(dx)[: at.g.size]
+    return jnp.sum(jnp.maximum(g, 0.0)) + jnp.sum(jnp.abs(at.h + at.model.equalities(dx)))
+
+
+def _followed(
+    ray: tuple[FlatProgram, SQPState, Evaluation, Array, Any, Bool[Array, ""]], constants: tuple[Array, Array],
+    length: Scalar, limits: tuple[ScalarLike, Scalar],
+) -> Scalar:  # fmt: skip
+    """The length that leads beyond the limit of unboundedness, where the objective keeps falling on feasible points.
+
+    A model that needs a shift may have no lower bound: its step is tried as a ray, once.
+    """
+    program, state, at, dx, p, relevant = ray
+    unbounded_at, stall_tol = limits
+    x, eps = state.x, jnp.finfo(state.x.dtype).eps
+    size, slope = jnp.max(jnp.abs(dx), initial=0.0), at.gradient @ dx
+    feasible = at.violation <= stall_tol
+    far = 2.0 * jnp.asarray(unbounded_at, x.dtype) / jnp.where(size > 0, size, 1.0)
+
+    def follow(carry: tuple[Array, Scalar]) -> tuple[Array, Scalar]:
+        end = jnp.clip(x + far * dx, *_ordered(constants))
+        f, g, h = values(program, end, state.scaling, p)
+        violation = jnp.max(jnp.concatenate([g, jnp.abs(h)]), initial=0.0)
+        keeps = (f <= at.f + 0.5 * far * slope) & (violation <= _rounded(stall_tol, end))
+        return jnp.asarray(False), jnp.where(keeps & jnp.isfinite(f), far, carry[1])
+
+    start = (relevant & feasible & (slope < 0) & (size * length > 100 * eps), length)
+    return jax.lax.while_loop(lambda carry: carry[0], follow, start)[1]
+
+
+def _rounded(tol: Scalar, x: Array) -> Scalar:
+    """A tolerance for violations far from the origin, where rounding is large."""
+    return tol + 1e3 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), initial=0.0)
+
+
 def _search(
-    measure: Any, x: Array, dx: Array, start: Scalar, slope: Scalar, constants: tuple[Array, Array]
+    measure: Any, x: Array, dx: Array, level: tuple[Scalar, Scalar], slope: Scalar, constants: tuple[Array, Array]
 ) -> tuple[Scalar, Bool[Array, ""]]:
-    """The longest of `1, ½, ¼, ...` that decreases the merit enough; tried one after the other."""
-    noise = 10 * jnp.finfo(x.dtype).eps * (1.0 + jnp.abs(start))
+    """The longest of `1, ½, ¼, ...` that decreases the merit enough; tried one after the other.
+
+    `level` is the merit to start from, and what of it a step need not decrease.
+    """
+    start, left = level
+    noise = 10 * jnp.finfo(x.dtype).eps * (1.0 + jnp.abs(start)) + left
 
     def good(length: Scalar) -> Array:
         value = measure(jnp.clip(x + length * dx, *_ordered(constants)))
