@@ -240,7 +240,8 @@ def _definite_shift(model: ScaledModel, last: Scalar) -> Scalar:
     def climb(carry: tuple[Array, Scalar, Array]) -> tuple[Array, Scalar, Array]:
         _, shift, count = carry
         again = (count > 0) | (last <= 0)
-        shift = jnp.where(again, jnp.maximum(8.0 * shift, 1e-3 * size), shift)
+        rise = jnp.where(shift < last, 2.0, 8.0)  # finely up to what was enough
+        shift = jnp.where(again, jnp.maximum(rise * shift, jnp.where(last > 0, 0.0, 1e-3 * size)), shift)
         return definite(shift), shift, count + 1
 
     going = lambda carry: ~carry[0] & (carry[2] < _TRIALS)

@@ -20,7 +20,8 @@ from ._qp_constants import QPConstants
 _HALVINGS = 20  # of the step
 _ARMIJO = 1e-4
 _MEMORY = 0.5  # weight of earlier merits in the reference of the line search
-_PATIENCE = 40  # iterations in which the residual must improve by a tenth
+_PATIENCE = 40  # iterations in which the residual must improve by a tenth, or the merit fall
+_FALL = 1e-4  # relative decrease of the merit that counts as progress
 _MOST_FAILURES = 10  # steps in a row that no length made acceptable
 
 
@@ -167,12 +168,17 @@ class SQP(AbstractSolver):
         start = jnp.where(solved_qp, reference, 0.5 * (jnp.sum(jnp.maximum(at.g, 0.0) ** 2) + jnp.sum(at.h**2)))
         # What the quadratic program leaves of its own constraints is none of the step's fault.
         left = jnp.where(solved_qp, 2.0 * penalty * _violation_after(at, dx), 0.0)
-        length, accepted = _search(measure, state.x, dx, (start, left), jnp.minimum(slope, 0.0), constants)
+        active = (found.dual > found.slack) & qp.exists
+        correct = lambda end: _correction(program, state, ShiftedModel(at.model, shift), active, end, p)
+        length, accepted, dx = _search(
+            measure, correct, solved_qp, state.x, dx, (start, left), jnp.minimum(slope, 0.0), constants
+        )
         ray = (program, state, at, dx, p, solved_qp & (shift > 0))
         length = _followed(ray, constants, length, (self.unbounded_at, stall_tol))
         # A model without lower bound says nothing about where to go: it needs curvature.
         accepted = accepted & ~(found.result == RESULTS.unbounded)
 
+        merit_after = measure(state.x + length * dx)
         move = lambda old, new: old + length * (new - old)
         moved = eqx.tree_at(
             lambda s: (s.x, s.dual, s.eq, s.guess, s.has_guess, s.penalty, s.reference, s.shift, s.inner),
@@ -184,13 +190,15 @@ class SQP(AbstractSolver):
                 found.dual > found.slack,
                 solved_qp,
                 penalty,
-                _MEMORY * reference + (1.0 - _MEMORY) * measure(state.x + length * dx),
+                _MEMORY * reference + (1.0 - _MEMORY) * merit_after,
                 shift,
                 state.inner + steps,
             ),
         )
         improved = residual <= 0.9 * state.best
-        age = jnp.where(improved, 0, state.age + 1)
+        # Far away the merit falls long before the residual does.
+        falls = accepted & solved_qp & (merit_after <= merit_at - _FALL * (1.0 + jnp.abs(merit_at)))
+        age = jnp.where(improved | falls, 0, state.age + 1)
         failures = jnp.where(accepted, 0, state.failures + 1)
         stop, result = self._judge(state, at, residual, age, failures, repair, solved_qp, stall_tol)
         # A step that failed is tried again with a larger shift.
@@ -353,27 +361,58 @@ def _rounded(tol: Scalar, x: Array) -> Scalar:
 
 
 def _search(
-    measure: Any, x: Array, dx: Array, level: tuple[Scalar, Scalar], slope: Scalar, constants: tuple[Array, Array]
-) -> tuple[Scalar, Bool[Array, ""]]:
+    measure: Any, correct: Any, correctable: Bool[Array, ""], x: Array, dx: Array, level: tuple[Scalar, Scalar],
+    slope: Scalar, constants: tuple[Array, Array],
+) -> tuple[Scalar, Bool[Array, ""], Array]:  # fmt: skip
     """The longest of `1, ½, ¼, ...` that decreases the merit enough; tried one after the other.
 
-    `level` is the merit to start from, and what of it a step need not decrease.
+    Where the full step does not, a second-order correction of it comes next. `level` is the merit to start from, and
+    what of it a step need not decrease.
     """
     start, left = level
     noise = 10 * jnp.finfo(x.dtype).eps * (1.0 + jnp.abs(start)) + left
 
-    def good(length: Scalar) -> Array:
+    def good(length: Scalar, dx: Array) -> Array:
         value = measure(jnp.clip(x + length * dx, *_ordered(constants)))
         return jnp.isfinite(value) & (value <= start + _ARMIJO * length * slope + noise)
 
+    def bend(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        back = correct(x + dx)
+        bent = dx + back
+        # A correction as long as the step is none.
+        helps = good(one, bent) & (jnp.linalg.norm(back) <= 0.5 * jnp.linalg.norm(dx))
+        return jnp.where(helps, bent, dx), helps, carry[2] + 1
+
     def halve(carry: tuple[Scalar, Array, Array]) -> tuple[Scalar, Array, Array]:
         length, _, count = carry
-        return 0.5 * length, good(0.5 * length), count + 1
+        return 0.5 * length, good(0.5 * length, dx), count + 1
 
-    one = jnp.ones((), x.dtype)
+    one, none = jnp.ones((), x.dtype), jnp.asarray(0)
+    once = lambda carry: ~carry[1] & correctable & (carry[2] < 1)
+    bent, accepted, _ = jax.lax.while_loop(once, bend, (dx, good(one, dx), none))
     going = lambda carry: ~carry[1] & (carry[2] < _HALVINGS)
-    length, accepted, _ = jax.lax.while_loop(going, halve, (one, good(one), jnp.asarray(0)))
-    return length, accepted
+    length, accepted, _ = jax.lax.while_loop(going, halve, (one, accepted, none))
+    return length, accepted, bent
+
+
+def _correction(
+    program: FlatProgram, state: SQPState, model: ShiftedModel, active: Bool[Array, " m"], end: Array, p: Any
+) -> Array:
+    """The step from `end` back to the equalities and the active rows, by the derivatives of where it began.
+
+    minimise `½ dᵀHd` subject to `c(end) + J d = 0` in those rows, which are held by a large weight.
+    Source: Nocedal & Wright (2006), equation 18.36, against the Maratos effect.
+    """
+    _, g, h = values(program, end, state.scaling, p)
+    dtype, inner = end.dtype, model.model
+    held = active.astype(dtype)
+    offset = held * jnp.concatenate([g, jnp.zeros(held.size - g.size, dtype)])
+    small, size = jnp.finfo(dtype).eps ** 0.5, jnp.maximum(inner.size(), 1.0)
+    rows = jnp.maximum(inner.straight().largest_diagonal(held), inner.eq_size())
+    weight = size / (small * jnp.where(rows > 0, rows, 1.0))
+    factors = model.factorise(weight * held, small * size, 1.0 / weight)
+    d, _ = model.solve(factors, -weight * model.rows_transposed(offset), -h)
+    return jnp.where(factors.is_definite & jnp.all(jnp.isfinite(d)), d, 0.0)
 
 
 def _residual(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> Scalar:
