@@ -19,7 +19,8 @@ from ._evaluate import evaluate, Evaluation, Scaling
 from ._models import ScaledModel
 from ._stage_model import StageFactors
 
-_TRIALS = 8  # shifts of the exact Hessian
+_TRIALS = 9  # shifts of the exact Hessian
+_HOLD = 10.0  # weight of active rows relative to the Hessian
 _EASE = 8.0  # by which a shift falls from one iteration to the next
 
 Vector = Float[Array, " n"]
@@ -27,10 +28,12 @@ Multipliers = tuple[Float[Array, " g"], Float[Array, " h"]]
 
 
 class ShiftedModel(eqx.Module):
-    """A model with `½ shift |x|²` added to its Hessian."""
+    """A model with `½ shift |x|² + ½ xᵀCᵀ diag(held) C x` added."""
 
     model: ScaledModel
     shift: Scalar
+    held: Float[Array, " m"]
+    """Weights of rows."""
 
     @property
     def eliminates(self) -> bool:
@@ -38,8 +41,9 @@ class ShiftedModel(eqx.Module):
         return self.model.eliminates
 
     def curvature(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
-        """`(H + shift I) x`."""
-        return self.model.curvature(x) + self.shift * x
+        """`(H + shift I + Cᵀ diag(held) C) x`."""
+        bent = self.model.curvature(x) + self.shift * x
+        return bent + self.model.rows_transposed(self.held * self.model.rows(x))
 
     def rows(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
         """`C x`."""
@@ -59,7 +63,7 @@ class ShiftedModel(eqx.Module):
 
     def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> DenseFactors | StageFactors:
         """Factors of the shifted model."""
-        return self.model.factorise(weights, rho + self.shift, delta)
+        return self.model.factorise(weights + self.held, rho + self.shift, delta)
 
     def solve(self, factors: Any, right: Float[Array, " n"], level: Float[Array, " h"]) -> tuple[Array, Array]:
         """`dx` and `dν`, from factors of the shifted model."""
@@ -76,8 +80,14 @@ class AbstractHessian(eqx.Module):
         """Values and derivatives of the scaled program at `x`, with this Hessian in the model."""
 
     @abstractmethod
-    def convexify(self, model: ScaledModel, last: Scalar) -> Scalar:
-        """What to add to the Hessian's diagonal; `last` is that of the last iteration, raised after a failed step."""
+    def convexify(self, model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
+        """The model with what makes it convex.
+
+        Args:
+            model: of `evaluate`.
+            active: 1 in rows that are thought to be active, else 0.
+            last: the shift of the last iteration, raised after a failed step.
+        """
 
 
 class ExactHessian(AbstractHessian):
@@ -95,9 +105,9 @@ class ExactHessian(AbstractHessian):
         """With `∇²f + Σ λ ∇²g + Σ ν ∇²h`."""
         return evaluate(program, x, multipliers, scaling, p, jnp.asarray(False))
 
-    def convexify(self, model: ScaledModel, last: Scalar) -> Scalar:
-        """The smallest of a ladder that makes the model positive definite where the equalities hold."""
-        return _definite_shift(model, last)
+    def convexify(self, model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
+        """With weights of the active rows, or a shift of a ladder, where it is not so on the equalities' null space."""
+        return _definite(model, active, last)
 
 
 class GaussNewton(AbstractHessian):
@@ -136,9 +146,9 @@ class GaussNewton(AbstractHessian):
         whole = lambda x: _flat(self.residual(program.decision(x), p), x.dtype)
         return evaluate(program, x, multipliers, scaling, p, jnp.asarray(False), Residuals(whole))
 
-    def convexify(self, model: ScaledModel, last: Scalar) -> Scalar:
-        """None, except after failed steps."""
-        return _eased(model, last)
+    def convexify(self, model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
+        """As it is, except after failed steps."""
+        return ShiftedModel(model, _eased(model, last), jnp.zeros_like(active))
 
 
 class StageGaussNewton(AbstractHessian):
@@ -178,9 +188,9 @@ class StageGaussNewton(AbstractHessian):
         end = lambda x: jnp.zeros((0,), dtype) if terminal is None else _flat(terminal(staged.state(x), p), dtype)
         return evaluate(program, x, multipliers, scaling, p, jnp.asarray(False), Residuals(end, each))
 
-    def convexify(self, model: ScaledModel, last: Scalar) -> Scalar:
-        """None, except after failed steps."""
-        return _eased(model, last)
+    def convexify(self, model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
+        """As it is, except after failed steps."""
+        return ShiftedModel(model, _eased(model, last), jnp.zeros_like(active))
 
 
 class Regularised(AbstractHessian):
@@ -212,9 +222,9 @@ class Regularised(AbstractHessian):
         at = self.hessian.evaluate(program, x, multipliers, scaling, p)
         return eqx.tree_at(lambda at: at.model, at, at.model.shifted(jnp.asarray(self.shift, x.dtype)))
 
-    def convexify(self, model: ScaledModel, last: Scalar) -> Scalar:
+    def convexify(self, model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
         """As the other Hessian."""
-        return self.hessian.convexify(model, last)
+        return self.hessian.convexify(model, active, last)
 
 
 def _flat(tree: Any, dtype: Any) -> Array:
@@ -227,26 +237,30 @@ def _eased(model: ScaledModel, last: Scalar) -> Scalar:
     return jnp.where(eased > jnp.finfo(last.dtype).eps * model.size(), eased, 0.0)
 
 
-def _definite_shift(model: ScaledModel, last: Scalar) -> Scalar:
-    """The smallest shift of a ladder that makes the model positive definite where the equalities hold."""
+def _definite(model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
+    """The model with as little as makes it positive definite where the equalities hold.
+
+    First weights of the active rows: where these hold the model stays exact, so that convergence stays fast. Then a
+    shift of a ladder.
+    """
     dtype = last.dtype
     size = jnp.maximum(model.size(), 1.0)
     rho, slope = jnp.finfo(dtype).eps ** 0.5 * size, model.eq_size()
     delta = jnp.finfo(dtype).eps ** 0.5 * jnp.where(slope > 0, slope, 1.0) / size
-    weights = jnp.zeros(model.ineq.size + 2 * model.diagonal().size, dtype)
-    definite = lambda shift: model.factorise(weights, rho + shift, delta).is_definite
-    first = jnp.where(last > 0, last / _EASE, 0.0)
+    steepest = model.straight().largest_diagonal(active)
+    weights = _HOLD * size / jnp.where(steepest > 0, steepest, 1.0) * active
+    definite = lambda shift, weights: model.factorise(weights, rho + shift, delta).is_definite
+    first = _eased(model, last)
 
     def climb(carry: tuple[Array, Scalar, Array]) -> tuple[Array, Scalar, Array]:
         _, shift, count = carry
-        again = (count > 0) | (last <= 0)
         rise = jnp.where(shift < last, 2.0, 8.0)  # finely up to what was enough
-        shift = jnp.where(again, jnp.maximum(rise * shift, jnp.where(last > 0, 0.0, 1e-3 * size)), shift)
-        return definite(shift), shift, count + 1
+        raised = jnp.maximum(rise * shift, jnp.where(last > 0, 0.0, 1e-3 * size))
+        shift = jnp.where(count > 0, raised, shift)
+        return definite(shift, weights), shift, count + 1
 
     going = lambda carry: ~carry[0] & (carry[2] < _TRIALS)
-    # Without a shift first: a batch that shares its matrices shares this factorisation.
-    enough = (last <= 0) & definite(jnp.zeros((), dtype))
-    start = (enough, first, jnp.asarray(0))
-    _, shift, _ = jax.lax.while_loop(going, climb, start)
-    return shift
+    # As it is first: a batch that shares its matrices shares this factorisation.
+    enough = (first <= 0) & definite(jnp.zeros((), dtype), jnp.zeros_like(weights))
+    _, shift, _ = jax.lax.while_loop(going, climb, (enough, first, jnp.asarray(0)))
+    return ShiftedModel(model, shift, jnp.where(enough, 0.0, weights))

@@ -147,8 +147,8 @@ class SQP(AbstractSolver):
     ) -> SQPState:  # fmt: skip
         """The quadratic program at an iterate, the line search, and the verdict."""
         tol, stall_tol = self._tolerances(state.x.dtype)
-        shift = self.hessian.convexify(at.model, state.shift)
-        qp = _subproblem(constants, state, at, ShiftedModel(at.model, shift))
+        model = self.hessian.convexify(at.model, state.guess.astype(state.x.dtype), state.shift)
+        shift, qp = model.shift, _subproblem(constants, state, at, model)
         found, solved_qp, steps = self._solve(program, qp, state, p, tol)
         violation = jnp.sum(jnp.maximum(at.g, 0.0)) + jnp.sum(jnp.abs(at.h))
         mend = lambda carry: (~carry[0], _repair(constants, state, at))
@@ -169,7 +169,7 @@ class SQP(AbstractSolver):
         # What the quadratic program leaves of its own constraints is none of the step's fault.
         left = jnp.where(solved_qp, 2.0 * penalty * _violation_after(at, dx), 0.0)
         active = (found.dual > found.slack) & qp.exists
-        correct = lambda end: _correction(program, state, ShiftedModel(at.model, shift), active, end, p)
+        correct = lambda end: _correction(program, state, model, active, end, p)
         length, accepted, dx = _search(
             measure, correct, solved_qp, state.x, dx, (start, left), jnp.minimum(slope, 0.0), constants
         )
