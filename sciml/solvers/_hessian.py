@@ -93,8 +93,8 @@ class AbstractHessian(eqx.Module):
 class ExactHessian(AbstractHessian):
     """The second derivatives of the Lagrangian: quadratic convergence, and shifts where they are not convex.
 
-    Where the Hessian is not positive definite on the null space of the equalities, the smallest multiple of the
-    identity of a ladder that makes it so is added.
+    Where the Hessian is not positive definite on the null space of the equalities, weights of the rows active in the
+    last model are added, and if they do not suffice, the smallest multiple of the identity of a ladder.
 
     Source: Nocedal & Wright (2006), Numerical Optimization, sections 18.1 and 3.4.
     """

@@ -59,10 +59,11 @@ class SQP(AbstractSolver):
     is quadratic already it takes one step. On optimal-control programs each factorisation is a Riccati recursion,
     linear in the horizon.
 
-    Each iteration linearises the constraints, makes the Hessian positive definite on the null space of the equalities
-    by a shift where it is not, solves the quadratic program, and picks a step length by an l1 merit function with a
-    nonmonotone reference. Where the linearised constraints contradict each other, the step reduces the violation by
-    Levenberg-Marquardt.
+    Each iteration linearises the constraints, makes the Hessian positive definite on the null space of the equalities,
+    solves the quadratic program, and picks a step length by an l1 merit function with a nonmonotone reference; a full
+    step that it rejects is corrected to second order first. Where the linearised constraints contradict each other, the
+    step reduces the violation by Levenberg-Marquardt. Where the model has no lower bound, a shifted one's step is tried
+    as a ray.
 
     Args:
         tol: a success has an *unscaled* KKT residual of at most this; default 1e-8 in float64 and 1e-4 in float32.
@@ -76,8 +77,8 @@ class SQP(AbstractSolver):
 
     Gradient: by the `adjoint` of `solve`, never through the iterations.
 
-    Source: Nocedal & Wright (2006), Numerical Optimization, algorithm 18.3, with the nonmonotone line search of Zhang &
-    Hager (2004), DOI 10.1137/S1052623403428208, in place of a second-order correction; Diehl, Bock & Schlöder (2005),
+    Source: Nocedal & Wright (2006), Numerical Optimization, algorithm 18.3 and equation 18.36, with the nonmonotone
+    line search of Zhang & Hager (2004), DOI 10.1137/S1052623403428208; Diehl, Bock & Schlöder (2005),
     A real-time iteration scheme for nonlinear optimization in optimal feedback control, DOI 10.1137/S0363012902400713.
     """
 
