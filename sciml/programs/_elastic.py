@@ -135,7 +135,9 @@ class ElasticProgram(AbstractProgram):
             weights = vector([weight for weight, _ in self._priced(d, p)], x0.dtype)
             return x0, (w, by_stage(weights, stages.horizon, sizes))
 
-        return Staged(replace(stages, u_sizes=stages.u_sizes + sizes), stage, hard.terminal, given)
+        arguments = lambda x, u, w: hard.arguments(x, u[:nu], w[0])
+        stages = replace(stages, u_sizes=stages.u_sizes + sizes)
+        return Staged(stages, stage, hard.terminal, given, arguments, hard.state)
 
     def _extended(self, d: Elastic, p: Any) -> Quadratic:
         """`[z, slack, above, below]` with `G z - slack <= h` and `A z - above + below = b`."""

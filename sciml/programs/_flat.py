@@ -19,6 +19,10 @@ from ._vectors import unravel, vector
 Vector = Float[Array, " n"]
 
 
+def _as_it_is(x: Any) -> Any:
+    return x
+
+
 class FlatProgram(eqx.Module):
     """`f`, `g`, `h` as functions of one vector, with everything that the user's functions close over made explicit."""
 
@@ -37,6 +41,8 @@ class FlatProgram(eqx.Module):
     """The rank of the equalities' Jacobian, where it is known beforehand."""
     is_bounded: bool = eqx.field(static=True, default=True)
     """Whether there is any bound on the decision at all."""
+    decision: Callable[[Any], Any] = eqx.field(static=True, default=_as_it_is)
+    """The user's structure of a vector."""
 
 
 class Layout(eqx.Module):
@@ -82,6 +88,7 @@ def flatten(program: AbstractProgram, z0: Any, p: Any) -> tuple[FlatProgram, Lay
         quadratic,
         rank,
         program.lower is not None or program.upper is not None,
+        decision,
     )
     return flat, Layout(decision, unravel(g), unravel(h)), x0
 

@@ -189,18 +189,20 @@ class _ShootingStages(eqx.Module):
         state, control = unravel(one(z.x)), unravel(one(z.u))
         flat = functools.partial(vector, dtype=jnp.result_type(*jtu.tree_leaves(z)))
         optional = lambda function, *arguments: () if function is None else function(*arguments)
+        arguments = lambda x, u, w: (state(x), control(u), w)
 
         def stage(x: Array, u: Array, w: Any, p: Any) -> tuple[Scalar, Array, Array]:
-            arguments = (state(x), control(u), w, p)
-            cost = jnp.sum(flat(problem.stage(*arguments)))
-            return cost, flat(optional(problem.path, *arguments)), flat(problem.dynamics(*arguments))
+            given = (*arguments(x, u, w), p)
+            cost = jnp.sum(flat(problem.stage(*given)))
+            return cost, flat(optional(problem.path, *given)), flat(problem.dynamics(*given))
 
         def last(x: Array, p: Any) -> tuple[Scalar, Array, Array]:
             functions = (problem.terminal, problem.terminal_ineq, problem.terminal_eq)
             cost, ineq, eq = (flat(optional(function, state(x), p)) for function in functions)
             return jnp.sum(cost), ineq, eq
 
-        return Staged(stages, stage, last, lambda p: (flat(problem.initial(p)), _exogenous(problem, p)))
+        given = lambda p: (flat(problem.initial(p)), _exogenous(problem, p))
+        return Staged(stages, stage, last, given, arguments, state)
 
 
 class _TrajectoryLimits(eqx.Module):

@@ -56,6 +56,14 @@ class Stages(eqx.Module):
         return jnp.concatenate([by_leaf(x, self.x_sizes), by_leaf(u, self.u_sizes)])
 
 
+def _as_they_are(x: Array, u: Array, w: Any) -> tuple[Array, Array, Any]:
+    return x, u, w
+
+
+def _as_it_is(x: Array) -> Array:
+    return x
+
+
 class Staged(eqx.Module):
     """An optimal-control program stage by stage, over vectors: what its derivatives are made of, one stage at a time.
 
@@ -69,6 +77,10 @@ class Staged(eqx.Module):
     """`(x_N, p) -> (cost_N, inequalities, equalities)`."""
     given: Callable[[Any], tuple[Array, Any]]
     """`p -> (x_0, w)`, with signals `w` of leading axis `N`, or None."""
+    arguments: Callable[[Array, Array, Any], tuple[Any, Any, Any]] = eqx.field(static=True, default=_as_they_are)
+    """`(x_k, u_k, w_k)` of `stage` in the user's structures."""
+    state: Callable[[Array], Any] = eqx.field(static=True, default=_as_it_is)
+    """A state in the user's structure."""
 
     def closed(self, p: Any) -> "Staged":
         """The same, with everything that the functions close over made explicit."""
@@ -77,7 +89,7 @@ class Staged(eqx.Module):
         u = jax.ShapeDtypeStruct((self.stages.nu,), x.dtype)
         convert = eqx.filter_closure_convert
         stage, terminal = convert(self.stage, x, u, w, p), convert(self.terminal, x, p)
-        return Staged(self.stages, stage, terminal, convert(self.given, p))
+        return Staged(self.stages, stage, terminal, convert(self.given, p), self.arguments, self.state)
 
 
 def by_stage(v: Array, horizon: int, sizes: tuple[int, ...]) -> Array:

@@ -6,6 +6,13 @@ from ._admm import ADMM as ADMM
 from ._augmented_lagrangian import AugmentedLagrangian as AugmentedLagrangian
 from ._box_newton import BoxNewton as BoxNewton
 from ._health import derivative_health as derivative_health
+from ._hessian import (
+    AbstractHessian as AbstractHessian,
+    ExactHessian as ExactHessian,
+    GaussNewton as GaussNewton,
+    Regularised as Regularised,
+    StageGaussNewton as StageGaussNewton,
+)
 from ._interior_point import InteriorPoint as InteriorPoint
 from ._interior_point_qp import InteriorPointQP as InteriorPointQP
 from ._polish import AbstractPolish as AbstractPolish, NewtonPolish as NewtonPolish

@@ -70,6 +70,15 @@ class DenseModel(eqx.Module):
         """The diagonal of `H`."""
         return jnp.diagonal(self.H)
 
+    def shifted(self, shift: Scalar) -> "DenseModel":
+        """The model with `H + shift I`."""
+        H = self.H + shift * jnp.eye(self.H.shape[0], dtype=self.H.dtype)
+        return DenseModel(H, self.G, self.E, self.basis, self.is_bounded)
+
+    def straight(self) -> "DenseModel":
+        """The model with `H = 0`."""
+        return eqx.tree_at(lambda model: model.H, self, jnp.zeros_like(self.H))
+
     def squares(self, weights: Float[Array, " n"]) -> tuple[Float[Array, " m"], Float[Array, " h"]]:
         """The diagonals of `C diag(weights) Cᵀ` and of `E diag(weights) Eᵀ`, where `B` is the identity."""
         rows, eq = (self.G**2) @ weights, (self.E**2) @ weights

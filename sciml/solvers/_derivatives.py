@@ -41,7 +41,24 @@ class _Local(eqx.Module):
     hessian: Float[Array, "n n"]
 
 
-def derivatives(program: FlatProgram, x: Vector, p: Any, weigh: Weigh, weight: Scalar, is_bounded: bool) -> Derivatives:
+class Residuals(eqx.Module):
+    """Least squares over vectors, `½ |residual|²` without a constant factor, for a Hessian by Gauss-Newton."""
+
+    end: Callable[[Array], Array]
+    """Of the decision, or of the last state where there are stages."""
+    stage: Callable[[Array, Any], Array] | None = None
+    """Of `(x_k, u_k)` in one vector and the signals of the stage."""
+
+
+def derivatives(
+    program: FlatProgram,
+    x: Vector,
+    p: Any,
+    weigh: Weigh,
+    weight: Scalar,
+    is_bounded: bool,
+    residuals: Residuals | None = None,
+) -> Derivatives:
     """Everything that a Newton step needs at `x`.
 
     Args:
@@ -51,15 +68,25 @@ def derivatives(program: FlatProgram, x: Vector, p: Any, weigh: Weigh, weight: S
         weigh: `(g, h) -> (λ, ν)`, the multipliers, which may depend on the values but are held constant.
         weight: of the objective.
         is_bounded: whether the rows of the model include those of the bounds.
+        residuals: None for the Hessian of the Lagrangian, else the Hessian is `weight Jᵀ J`.
     """
     if program.structure is not None:
-        return _by_stages(program, program.structure, x, p, weigh, weight, is_bounded)
-    at = _local(lambda x: program.functions(x, p), x, weigh, weight)
+        return _by_stages(program, program.structure, x, p, weigh, weight, is_bounded, residuals)
+    at = _local(lambda x: program.functions(x, p), x, weigh, weight, None if residuals is None else residuals.end)
     return Derivatives(*at.values, at.gradient, at.slope, DenseModel(at.hessian, at.first, at.second, None, is_bounded))
 
 
-def _local(parts: Callable[[Array], tuple[Any, Any, Any]], v: Array, weigh: Weigh, weight: Scalar) -> _Local:
-    """One linearisation of `v -> (rows, slope)` pushed along all unit vectors: forward passes over one reverse pass."""
+def _local(
+    parts: Callable[[Array], tuple[Any, Any, Any]],
+    v: Array,
+    weigh: Weigh,
+    weight: Scalar,
+    residual: Callable[[Array], Array] | None,
+) -> _Local:
+    """One linearisation of `v -> (rows, slope)` pushed along all unit vectors: forward passes over one reverse pass.
+
+    With a residual it is linearised in the place of the slope, and no second derivative is taken.
+    """
 
     def both(v: Array) -> tuple[tuple[Array, Array, Array], Any]:
         f, by_f = jax.value_and_grad(lambda v: parts(v)[0])(v)
@@ -68,16 +95,18 @@ def _local(parts: Callable[[Array], tuple[Any, Any, Any]], v: Array, weigh: Weig
         (bent,) = pull(weigh(*jax.lax.stop_gradient((g, h))))
         # The weight comes last: before that, what is linear is the same in every instance of a batch.
         slope = weight * by_f + bent
-        return (g, h, slope), ((f, g, h), by_f, slope)
+        return (g, h, slope if residual is None else residual(v)), ((f, g, h), by_f, slope)
 
     _, push, (values, by_f, slope) = jax.linearize(both, v, has_aux=True)
-    by_g, by_h, by_slope = jax.vmap(push)(jnp.eye(v.size, dtype=v.dtype))
-    return _Local(values, by_f, slope, by_g.T, by_h.T, by_slope.T)
+    by_g, by_h, last = jax.vmap(push)(jnp.eye(v.size, dtype=v.dtype))
+    hessian = last.T if residual is None else weight * (last @ last.T)
+    return _Local(values, by_f, slope, by_g.T, by_h.T, hessian)
 
 
 def _by_stages(
-    program: FlatProgram, staged: Staged, x: Vector, p: Any, weigh: Weigh, weight: Scalar, is_bounded: bool
-) -> Derivatives:
+    program: FlatProgram, staged: Staged, x: Vector, p: Any, weigh: Weigh, weight: Scalar, is_bounded: bool,
+    residuals: Residuals | None,
+) -> Derivatives:  # fmt: skip
     """As many directions as one stage has entries, in one stage's functions, for all stages side by side."""
     stages = staged.stages
     N, nx = stages.horizon, stages.nx
@@ -88,13 +117,16 @@ def _by_stages(
     x0, w = staged.given(p)
     after, u = stages.split(x)
     before = jnp.concatenate([x0[None], after[:-1]])
+    residual = None if residuals is None else residuals.stage
+    at_end = None if residuals is None else residuals.end
 
     def each(v: Array, w: Any, lam: Array, nu: Array) -> _Local:
         # The defect is `x_{k+1} - next_k`.
-        return _local(lambda v: staged.stage(v[:nx], v[nx:], w, p), v, lambda *_: (lam, -nu), weight)
+        own = None if residual is None else lambda v, of=residual: of(v, w)
+        return _local(lambda v: staged.stage(v[:nx], v[nx:], w, p), v, lambda *_: (lam, -nu), weight, own)
 
     at = jax.vmap(each)(jnp.concatenate([before, u], axis=1), w, lam, nu)
-    end = _local(lambda v: staged.terminal(v, p), after[-1], lambda *_: (last_lam, last_nu), weight)
+    end = _local(lambda v: staged.terminal(v, p), after[-1], lambda *_: (last_lam, last_nu), weight, at_end)
     join = lambda own, last: stages.join(jnp.concatenate([own[1:, :nx], last[None]]), own[:, nx:])
     gradient = join(at.gradient, end.gradient)
     slope = join(at.slope, end.slope) + stages.join(nu, jnp.zeros_like(u))

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Scalar, ScalarLike
 
 from ..core import tree_where
 from ..programs import FlatProgram
-from ._derivatives import derivatives, largest_by_rows
+from ._derivatives import derivatives, largest_by_rows, Residuals
 from ._models import ScaledModel
 
 Vector = Float[Array, " n"]
@@ -55,17 +55,19 @@ def evaluate(
     scaling: Scaling,
     p: Any,
     restoring: Bool[Array, ""],
+    residuals: Residuals | None = None,
 ) -> Evaluation:
     """Everything that one iteration needs at `x`.
 
-    While restoring, the multipliers are the violated values themselves and the objective has none.
+    While restoring, the multipliers are the violated values themselves and the objective has none. With `residuals`
+    the model has their `Jᵀ J` in the place of the Lagrangian's Hessian.
     """
 
     def weigh(g: Array, h: Array) -> tuple[Array, Array]:
         excess = (scaling.ineq * jnp.maximum(scaling.ineq * g, 0.0), scaling.eq**2 * h)
         return tree_where(restoring, excess, (scaling.ineq * multipliers[0], scaling.eq * multipliers[1]))
 
-    at = derivatives(program, x, p, weigh, jnp.where(restoring, 0.0, scaling.objective), True)
+    at = derivatives(program, x, p, weigh, jnp.where(restoring, 0.0, scaling.objective), True, residuals)
     model, slope, gradient = ScaledModel(at.model, scaling.ineq, scaling.eq), at.slope, scaling.objective * at.gradient
     f, g, h = scaling.objective * at.f, scaling.ineq * at.g, scaling.eq * at.h
     violated = jnp.maximum(g, 0.0)

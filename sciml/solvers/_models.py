@@ -130,6 +130,18 @@ class ScaledModel(eqx.Module):
         """The largest diagonal entry of `H + Cᵀ diag(weights) C` in absolute value."""
         return self.model.largest_diagonal(self._times(self._times(weights)))
 
+    def diagonal(self) -> Float[Array, " n"]:
+        """The diagonal of `H`."""
+        return self.model.diagonal()
+
+    def shifted(self, shift: Scalar) -> "ScaledModel":
+        """The model with `H + shift I`."""
+        return ScaledModel(self.model.shifted(shift), self.ineq, self.eq)
+
+    def straight(self) -> "ScaledModel":
+        """The model without its Hessian."""
+        return ScaledModel(self.model.straight(), self.ineq, self.eq)
+
     def is_finite(self) -> Array:
         """Whether every entry is finite."""
         return self.model.is_finite()

@@ -10,61 +10,19 @@ from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
 from ..core import RESULTS, tree_where
 from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
-from ._dense import DenseFactors
-from ._evaluate import evaluate, Evaluation, Scaling, scaling_at, values
+from ._evaluate import Evaluation, Scaling, scaling_at, values
+from ._hessian import AbstractHessian, ExactHessian, ShiftedModel
 from ._interior_point_qp import InteriorPointQP, QPState
-from ._models import ScaledModel
 from ._narrowing import narrowing_loop
 from ._presolve import Reduced, Units
 from ._qp_constants import QPConstants
-from ._stage_model import StageFactors
 
 _HALVINGS = 20  # of the step
 _ARMIJO = 1e-4
 _MEMORY = 0.5  # weight of earlier merits in the reference of the line search
-_TRIALS = 8  # shifts of the Hessian
-_PATIENCE = 40  # iterations in which the residual must improve by a tenth
+_PATIENCE = 40  # iterations in which the residual must improve by a tenth, or the merit fall
+_FALL = 1e-4  # relative decrease of the merit that counts as progress
 _MOST_FAILURES = 10  # steps in a row that no length made acceptable
-
-
-class ShiftedModel(eqx.Module):
-    """A model with `½ shift |x|²` added to its Hessian."""
-
-    model: ScaledModel
-    shift: Scalar
-
-    @property
-    def eliminates(self) -> bool:
-        """Whether a solve satisfies the equalities exactly."""
-        return self.model.eliminates
-
-    def curvature(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
-        """`(H + shift I) x`."""
-        return self.model.curvature(x) + self.shift * x
-
-    def rows(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
-        """`C x`."""
-        return self.model.rows(x)
-
-    def rows_transposed(self, y: Float[Array, " m"]) -> Float[Array, " n"]:
-        """`Cᵀ y`."""
-        return self.model.rows_transposed(y)
-
-    def equalities(self, x: Float[Array, " n"]) -> Float[Array, " h"]:
-        """`E x`."""
-        return self.model.equalities(x)
-
-    def equalities_transposed(self, y: Float[Array, " h"]) -> Float[Array, " n"]:
-        """`Eᵀ y`."""
-        return self.model.equalities_transposed(y)
-
-    def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> DenseFactors | StageFactors:
-        """Factors of the shifted model."""
-        return self.model.factorise(weights, rho + self.shift, delta)
-
-    def solve(self, factors: Any, right: Float[Array, " n"], level: Float[Array, " h"]) -> tuple[Array, Array]:
-        """`dx` and `dν`, from factors of the shifted model."""
-        return self.model.solve(factors, right, level)
 
 
 class SQPState(eqx.Module):
@@ -93,7 +51,7 @@ class SQPState(eqx.Module):
 
 
 class SQP(AbstractSolver):
-    """Sequential quadratic programming with exact second derivatives.
+    """Sequential quadratic programming, with exact second derivatives or a Gauss-Newton Hessian.
 
     Choose it where a good start is known: predictive control that starts from the last solution, sequences of similar
     programs, learned warm starts. The active set of one iteration is the guess of the next, so that near a solution
@@ -101,27 +59,32 @@ class SQP(AbstractSolver):
     is quadratic already it takes one step. On optimal-control programs each factorisation is a Riccati recursion,
     linear in the horizon.
 
-    Each iteration linearises the constraints, makes the Lagrangian's Hessian positive definite on the null space of the
-    equalities by a shift where it is not, solves the quadratic program, and picks a step length by an l1 merit function
-    with a nonmonotone reference. Where the linearised constraints contradict each other, the step reduces the
-    violation by Levenberg-Marquardt.
+    Each iteration linearises the constraints, makes the Hessian positive definite on the null space of the equalities,
+    solves the quadratic program, and picks a step length by an l1 merit function with a nonmonotone reference; a full
+    step that it rejects is corrected to second order first. Where the linearised constraints contradict each other, the
+    step reduces the violation by Levenberg-Marquardt. Where the model has no lower bound, a shifted one's step is tried
+    as a ray.
 
     Args:
         tol: a success has an *unscaled* KKT residual of at most this; default 1e-8 in float64 and 1e-4 in float32.
         stall_tol: where round-off stops the progress, still a success up to this; default `100 tol`.
+        hessian: of the quadratic models: `ExactHessian()`, `GaussNewton(residual)` and `StageGaussNewton(stage)` for
+            least squares, or `Regularised(shift)` for shorter steps. Derivatives of the solution use exact second
+            derivatives whatever it is.
         inner_steps: most iterations of a quadratic program.
         scale_to: as in `InteriorPoint`.
         unbounded_at: a feasible iterate with an entry beyond this is reported as `RESULTS.unbounded`.
 
     Gradient: by the `adjoint` of `solve`, never through the iterations.
 
-    Source: Nocedal & Wright (2006), Numerical Optimization, algorithm 18.3, with the nonmonotone line search of Zhang &
-    Hager (2004), DOI 10.1137/S1052623403428208, in place of a second-order correction; Diehl, Bock & Schlöder (2005),
+    Source: Nocedal & Wright (2006), Numerical Optimization, algorithm 18.3 and equation 18.36, with the nonmonotone
+    line search of Zhang & Hager (2004), DOI 10.1137/S1052623403428208; Diehl, Bock & Schlöder (2005),
     A real-time iteration scheme for nonlinear optimization in optimal feedback control, DOI 10.1137/S0363012902400713.
     """
 
     tol: ScalarLike | None = None
     stall_tol: ScalarLike | None = None
+    hessian: AbstractHessian = ExactHessian()
     inner_steps: int = eqx.field(static=True, default=80)
     scale_to: ScalarLike = 100.0
     unbounded_at: ScalarLike = 1e10
@@ -160,7 +123,8 @@ class SQP(AbstractSolver):
         """One quadratic program and one line search."""
         tol, _ = self._tolerances(state.x.dtype)
         no = jnp.asarray(False)
-        at = evaluate(program, state.x, (state.dual[: state.scaling.ineq.size], state.eq), state.scaling, p, no)
+        multipliers = (state.dual[: state.scaling.ineq.size], state.eq)
+        at = self.hessian.evaluate(program, state.x, multipliers, state.scaling, p)
         residual = _residual(constants, state, at)
         solved = residual <= tol
         ended = eqx.tree_at(
@@ -184,8 +148,8 @@ class SQP(AbstractSolver):
     ) -> SQPState:  # fmt: skip
         """The quadratic program at an iterate, the line search, and the verdict."""
         tol, stall_tol = self._tolerances(state.x.dtype)
-        model, shift = _convex(at.model, state.x.size, state.shift)
-        qp = _subproblem(constants, state, at, model)
+        model = self.hessian.convexify(at.model, state.guess.astype(state.x.dtype), state.shift)
+        shift, qp = model.shift, _subproblem(constants, state, at, model)
         found, solved_qp, steps = self._solve(program, qp, state, p, tol)
         violation = jnp.sum(jnp.maximum(at.g, 0.0)) + jnp.sum(jnp.abs(at.h))
         mend = lambda carry: (~carry[0], _repair(constants, state, at))
@@ -203,10 +167,19 @@ class SQP(AbstractSolver):
         slope = jnp.where(solved_qp, at.gradient @ dx - penalty * violation, at.violation_gradient @ dx)
         measure = lambda x: _merit(program, x, state.scaling, penalty, p, solved_qp)
         start = jnp.where(solved_qp, reference, 0.5 * (jnp.sum(jnp.maximum(at.g, 0.0) ** 2) + jnp.sum(at.h**2)))
-        length, accepted = _search(measure, state.x, dx, start, jnp.minimum(slope, 0.0), constants)
+        # What the quadratic program leaves of its own constraints is none of the step's fault.
+        left = jnp.where(solved_qp, 2.0 * penalty * _violation_after(at, dx), 0.0)
+        active = (found.dual > found.slack) & qp.exists
+        correct = lambda end: _correction(program, state, model, active, end, p)
+        length, accepted, dx = _search(
+            measure, correct, solved_qp, state.x, dx, (start, left), jnp.minimum(slope, 0.0), constants
+        )
+        ray = (program, state, at, dx, p, solved_qp & (shift > 0))
+        length = _followed(ray, constants, length, (self.unbounded_at, stall_tol))
         # A model without lower bound says nothing about where to go: it needs curvature.
         accepted = accepted & ~(found.result == RESULTS.unbounded)
 
+        merit_after = measure(state.x + length * dx)
         move = lambda old, new: old + length * (new - old)
         moved = eqx.tree_at(
             lambda s: (s.x, s.dual, s.eq, s.guess, s.has_guess, s.penalty, s.reference, s.shift, s.inner),
@@ -218,13 +191,15 @@ class SQP(AbstractSolver):
                 found.dual > found.slack,
                 solved_qp,
                 penalty,
-                _MEMORY * reference + (1.0 - _MEMORY) * measure(state.x + length * dx),
+                _MEMORY * reference + (1.0 - _MEMORY) * merit_after,
                 shift,
                 state.inner + steps,
             ),
         )
         improved = residual <= 0.9 * state.best
-        age = jnp.where(improved, 0, state.age + 1)
+        # Far away the merit falls long before the residual does.
+        falls = accepted & solved_qp & (merit_after <= merit_at - _FALL * (1.0 + jnp.abs(merit_at)))
+        age = jnp.where(improved | falls, 0, state.age + 1)
         failures = jnp.where(accepted, 0, state.failures + 1)
         stop, result = self._judge(state, at, residual, age, failures, repair, solved_qp, stall_tol)
         # A step that failed is tried again with a larger shift.
@@ -285,7 +260,8 @@ class SQP(AbstractSolver):
     ) -> tuple[Bool[Array, ""], RESULTS]:  # fmt: skip
         """Whether to stop an instance that cannot go on, and the reason."""
         violated = at.violation > stall_tol
-        far = (jnp.max(jnp.abs(state.x), initial=0.0) > self.unbounded_at) & ~violated
+        far = jnp.max(jnp.abs(state.x), initial=0.0) > self.unbounded_at
+        far = far & ~(at.violation > _rounded(stall_tol, state.x))
         slope = jnp.max(jnp.abs(at.violation_gradient), initial=0.0)
         stuck = jnp.max(jnp.abs(repair), initial=0.0) <= 1e-6 * (1.0 + jnp.max(jnp.abs(state.x), initial=0.0))
         hopeless = violated & ~solved_qp & ((slope <= 1e-5 * at.violation) | stuck)
@@ -319,38 +295,15 @@ def _subproblem(constants: tuple[Array, Array], state: SQPState, at: Evaluation,
     return Reduced(model, at.gradient, jnp.where(exists, d, 0.0), -at.h, exists, is_equality)
 
 
-def _convex(model: ScaledModel, n: int, last: Scalar) -> tuple[ShiftedModel, Scalar]:
-    """The model with the smallest shift of a ladder that makes it positive definite where the equalities hold."""
-    dtype = last.dtype
-    size = jnp.maximum(model.size(), 1.0)
-    rho, slope = jnp.finfo(dtype).eps ** 0.5 * size, model.eq_size()
-    delta = jnp.finfo(dtype).eps ** 0.5 * jnp.where(slope > 0, slope, 1.0) / size
-    weights = jnp.zeros(model.ineq.size + 2 * n, dtype)
-    definite = lambda shift: model.factorise(weights, rho + shift, delta).is_definite
-    first = jnp.where(last > 0, last / 8.0, 0.0)
-
-    def climb(carry: tuple[Array, Scalar, Array]) -> tuple[Array, Scalar, Array]:
-        _, shift, count = carry
-        again = (count > 0) | (last <= 0)
-        shift = jnp.where(again, jnp.maximum(8.0 * shift, 1e-3 * size), shift)
-        return definite(shift), shift, count + 1
-
-    going = lambda carry: ~carry[0] & (carry[2] < _TRIALS)
-    # Without a shift first: a batch that shares its matrices shares this factorisation.
-    enough = (last <= 0) & definite(jnp.zeros((), dtype))
-    start = (enough, first, jnp.asarray(0))
-    _, shift, _ = jax.lax.while_loop(going, climb, start)
-    return ShiftedModel(model, shift), shift
-
-
 def _repair(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> Array:
     """A Levenberg-Marquardt step on `½‖h‖² + ½‖g₊‖²`, projected onto the bounds.
 
     Where the model eliminates its equalities, they are satisfied to first order and the rest is reduced.
     """
-    model, dtype = at.model, state.x.dtype
+    model, dtype = at.model.straight(), state.x.dtype
     violated = jnp.concatenate([jnp.where(at.g > 0, 1.0, 0.0).astype(dtype), jnp.zeros(2 * state.x.size, dtype)])
-    size = 1.0 + model.largest_diagonal(violated) + model.eq_size() + model.size()
+    size = model.largest_diagonal(violated) + model.eq_size()
+    size = jnp.where(size > 0, size, 1.0)
     zero = jnp.zeros((), dtype)
     if model.eliminates:
         gradient, level, soft = at.violation_gradient - model.equalities_transposed(at.h), -at.h, zero + 1e-6
@@ -371,24 +324,96 @@ def _merit(program: FlatProgram, x: Array, scaling: Scaling, penalty: Scalar, p:
     return jnp.where(jnp.isfinite(f), jnp.where(is_l1, l1, squares), jnp.inf)
 
 
-def _search(
-    measure: Any, x: Array, dx: Array, start: Scalar, slope: Scalar, constants: tuple[Array, Array]
-) -> tuple[Scalar, Bool[Array, ""]]:
-    """The longest of `1, ½, ¼, ...` that decreases the merit enough; tried one after the other."""
-    noise = 10 * jnp.finfo(x.dtype).eps * (1.0 + jnp.abs(start))
+def _violation_after(at: Evaluation, dx: Array) -> Scalar:
+    """The violation of the linearised constraints after a step."""
+    g = at.g + at.model.rows(dx)[: at.g.size]
+    return jnp.sum(jnp.maximum(g, 0.0)) + jnp.sum(jnp.abs(at.h + at.model.equalities(dx)))
 
-    def good(length: Scalar) -> Array:
+
+def _followed(
+    ray: tuple[FlatProgram, SQPState, Evaluation, Array, Any, Bool[Array, ""]], constants: tuple[Array, Array],
+    length: Scalar, limits: tuple[ScalarLike, Scalar],
+) -> Scalar:  # fmt: skip
+    """The length that leads beyond the limit of unboundedness, where the objective keeps falling on feasible points.
+
+    A model that needs a shift may have no lower bound: its step is tried as a ray, once.
+    """
+    program, state, at, dx, p, relevant = ray
+    unbounded_at, stall_tol = limits
+    x, eps = state.x, jnp.finfo(state.x.dtype).eps
+    size, slope = jnp.max(jnp.abs(dx), initial=0.0), at.gradient @ dx
+    feasible = at.violation <= stall_tol
+    far = 2.0 * jnp.asarray(unbounded_at, x.dtype) / jnp.where(size > 0, size, 1.0)
+
+    def follow(carry: tuple[Array, Scalar]) -> tuple[Array, Scalar]:
+        end = jnp.clip(x + far * dx, *_ordered(constants))
+        f, g, h = values(program, end, state.scaling, p)
+        violation = jnp.max(jnp.concatenate([g, jnp.abs(h)]), initial=0.0)
+        keeps = (f <= at.f + 0.5 * far * slope) & (violation <= _rounded(stall_tol, end))
+        return jnp.asarray(False), jnp.where(keeps & jnp.isfinite(f), far, carry[1])
+
+    start = (relevant & feasible & (slope < 0) & (size * length > 100 * eps), length)
+    return jax.lax.while_loop(lambda carry: carry[0], follow, start)[1]
+
+
+def _rounded(tol: Scalar, x: Array) -> Scalar:
+    """A tolerance for violations far from the origin, where rounding is large."""
+    return tol + 1e3 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), initial=0.0)
+
+
+def _search(
+    measure: Any, correct: Any, correctable: Bool[Array, ""], x: Array, dx: Array, level: tuple[Scalar, Scalar],
+    slope: Scalar, constants: tuple[Array, Array],
+) -> tuple[Scalar, Bool[Array, ""], Array]:  # fmt: skip
+    """The longest of `1, ½, ¼, ...` that decreases the merit enough; tried one after the other.
+
+    Where the full step does not, a second-order correction of it comes next. `level` is the merit to start from, and
+    what of it a step need not decrease.
+    """
+    start, left = level
+    noise = 10 * jnp.finfo(x.dtype).eps * (1.0 + jnp.abs(start)) + left
+
+    def good(length: Scalar, dx: Array) -> Array:
         value = measure(jnp.clip(x + length * dx, *_ordered(constants)))
         return jnp.isfinite(value) & (value <= start + _ARMIJO * length * slope + noise)
 
+    def bend(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        back = correct(x + dx)
+        bent = dx + back
+        # A correction as long as the step is none.
+        helps = good(one, bent) & (jnp.linalg.norm(back) <= 0.5 * jnp.linalg.norm(dx))
+        return jnp.where(helps, bent, dx), helps, carry[2] + 1
+
     def halve(carry: tuple[Scalar, Array, Array]) -> tuple[Scalar, Array, Array]:
         length, _, count = carry
-        return 0.5 * length, good(0.5 * length), count + 1
+        return 0.5 * length, good(0.5 * length, dx), count + 1
 
-    one = jnp.ones((), x.dtype)
+    one, none = jnp.ones((), x.dtype), jnp.asarray(0)
+    once = lambda carry: ~carry[1] & correctable & (carry[2] < 1)
+    bent, accepted, _ = jax.lax.while_loop(once, bend, (dx, good(one, dx), none))
     going = lambda carry: ~carry[1] & (carry[2] < _HALVINGS)
-    length, accepted, _ = jax.lax.while_loop(going, halve, (one, good(one), jnp.asarray(0)))
-    return length, accepted
+    length, accepted, _ = jax.lax.while_loop(going, halve, (one, accepted, none))
+    return length, accepted, bent
+
+
+def _correction(
+    program: FlatProgram, state: SQPState, model: ShiftedModel, active: Bool[Array, " m"], end: Array, p: Any
+) -> Array:
+    """The step from `end` back to the equalities and the active rows, by the derivatives of where it began.
+
+    minimise `½ dᵀHd` subject to `c(end) + J d = 0` in those rows, which are held by a large weight.
+    Source: Nocedal & Wright (2006), equation 18.36, against the Maratos effect.
+    """
+    _, g, h = values(program, end, state.scaling, p)
+    dtype, inner = end.dtype, model.model
+    held = active.astype(dtype)
+    offset = held * jnp.concatenate([g, jnp.zeros(held.size - g.size, dtype)])
+    small, size = jnp.finfo(dtype).eps ** 0.5, jnp.maximum(inner.size(), 1.0)
+    rows = jnp.maximum(inner.straight().largest_diagonal(held), inner.eq_size())
+    weight = size / (small * jnp.where(rows > 0, rows, 1.0))
+    factors = model.factorise(weight * held, small * size, 1.0 / weight)
+    d, _ = model.solve(factors, -weight * model.rows_transposed(offset), -h)
+    return jnp.where(factors.is_definite & jnp.all(jnp.isfinite(d)), d, 0.0)
 
 
 def _residual(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> Scalar:

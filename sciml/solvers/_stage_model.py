@@ -93,6 +93,18 @@ class StageModel(eqx.Module):
         diagonal = lambda blocks: jnp.diagonal(blocks, axis1=1, axis2=2)
         return self._join(diagonal(self.lq.Q), diagonal(self.lq.R))
 
+    def shifted(self, shift: Scalar) -> "StageModel":
+        """The model with `H + shift I`."""
+        lq, eye = self.lq, lambda n: jnp.eye(n, dtype=self.lq.Q.dtype)
+        Q, R = lq.Q + shift * eye(self.stages.nx), lq.R + shift * eye(self.stages.nu)
+        lq = LQ(Q, lq.S, R, lq.A, lq.B)
+        return StageModel(self.stages, self.scan, lq, self.Gx, self.Gu, self.last_g, self.last_h, self.is_bounded)
+
+    def straight(self) -> "StageModel":
+        """The model with `H = 0`."""
+        hessian = lambda model: (model.lq.Q, model.lq.S, model.lq.R)
+        return eqx.tree_at(hessian, self, tuple(jnp.zeros_like(part) for part in hessian(self)))
+
     def squares(self, weights: Float[Array, " n"]) -> tuple[Float[Array, " m"], Float[Array, " h"]]:
         """The diagonals of `C diag(weights) Cᵀ` and of `E diag(weights) Eᵀ`."""
         x, u = self._split(weights)

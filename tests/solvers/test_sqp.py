@@ -98,25 +98,47 @@ def build(k):
         lambda z: circle(z) + 0 * z[0],  # no point in both: infeasible
         lambda z: (1 - z[0]) ** 2 + 100 * (z[1] - z[0] ** 2) ** 2,  # Rosenbrock, outside the unit circle
         lambda z: z[0] + jnp.log(z[1]),  # logarithm of a negative number at the start
+        lambda z: z[1] ** 2 - z[0],  # falls without end
     ]
     limits = [
         lambda z: jnp.stack([circle(z) - 1.0, -1.0 + 0 * z[0]]),
         lambda z: jnp.stack([circle(z) - 1.0, 2.0 - z[0]]),
         lambda z: jnp.stack([1.0 - circle(z), -1.0 + 0 * z[0]]),
         lambda z: jnp.stack([circle(z) - 1.0, -1.0 + 0 * z[0]]),
+        lambda z: jnp.stack([-z[0], z[1] - 1.0]),
     ]
     return Program(lambda z, k: jax.lax.switch(k, costs, z), ineq=lambda z, k: jax.lax.switch(k, limits, z))
 
 
 def test_answers_and_failures_side_by_side():
-    starts = jnp.array([[0.1, 0.3], [0.1, 0.3], [1.2, 1.3], [0.1, -0.3]])
+    starts = jnp.array([[0.1, 0.3], [0.1, 0.3], [1.2, 1.3], [0.1, -0.3], [0.2, 0.1]])
     one = lambda k, z0: solve(build(k), SQP(), z0, k, throw=False)
-    solution = jax.jit(jax.vmap(one))(jnp.arange(4), starts)
+    solution = jax.jit(jax.vmap(one))(jnp.arange(5), starts)
     wanted = [RESULTS.successful, RESULTS.infeasible, RESULTS.successful, RESULTS.nonfinite_start]
+    wanted.append(RESULTS.unbounded)
     assert [int(v) for v in solution.result._value] == [int(r._value) for r in wanted]
     np.testing.assert_allclose(solution.value[0], np.sqrt([0.5, 0.5]), atol=1e-7)
     np.testing.assert_allclose(solution.value[2], [1.0, 1.0], atol=1e-6)
     assert np.all(np.isfinite(solution.value))
+
+
+def test_unbounded_along_an_equality():
+    program = Program(lambda z, p: -z[0] - z[1] + z[2] ** 2, eq=lambda z, p: z[0] - 2.0 * z[1] + z[2])
+    solution = solve(program, SQP(), jnp.ones(3), throw=False)
+    assert solution.result == RESULTS.unbounded
+    assert solution.stats.steps <= 10
+
+
+def test_inconsistent_linearisation_and_overestimated_multipliers():
+    """Hock & Schittkowski (1981), problem 15, at (0.5, 2) with the value 306.5."""
+    rosenbrock = lambda z, p: 100 * (z[1] - z[0] ** 2) ** 2 + (1 - z[0]) ** 2
+    limits = lambda z, p: jnp.stack([1 - z[0] * z[1], -z[0] - z[1] ** 2])
+    program = Program(rosenbrock, ineq=limits, upper=jnp.array([0.5, jnp.inf]))
+    solution = solve(program, SQP(), jnp.array([-2.0, 1.0]), throw=False)
+    assert solution.result == RESULTS.successful
+    np.testing.assert_allclose(solution.value, [0.5, 2.0], atol=1e-8)
+    np.testing.assert_allclose(solution.duals.ineq, [700.0, 0.0], atol=1e-5)
+    assert solution.stats.steps <= 20
 
 
 def test_smoothed_derivative_is_finite_where_the_active_set_changes():
