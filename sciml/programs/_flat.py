@@ -37,6 +37,8 @@ class FlatProgram(eqx.Module):
     """The rank of the equalities' Jacobian, where it is known beforehand."""
     is_bounded: bool = eqx.field(static=True, default=True)
     """Whether there is any bound on the decision at all."""
+    scan: eqx.Module | None = None
+    """How recursions over the stages are run, where a solver has chosen; see `solvers.AbstractScan`."""
 
 
 class Layout(eqx.Module):
