@@ -43,6 +43,8 @@ class FlatProgram(eqx.Module):
     """Whether there is any bound on the decision at all."""
     decision: Callable[[Any], Any] = eqx.field(static=True, default=_as_it_is)
     """The user's structure of a vector."""
+    scan: eqx.Module | None = None
+    """How recursions over the stages are run, where a solver has chosen; see `solvers.AbstractScan`."""
 
 
 class Layout(eqx.Module):

@@ -27,6 +27,8 @@ class Quadratic(eqx.Module):
     h: Float[Array, " g"]
     rank: int | None = eqx.field(static=True, default=None)
     """Of `A`, where it is known beforehand."""
+    is_linear: bool = eqx.field(static=True, default=False)
+    """Whether `Q` is zero, in every instance and by declaration."""
 
 
 class QuadraticProgram(AbstractProgram):
@@ -128,7 +130,7 @@ class QuadraticProgram(AbstractProgram):
             "b": value(self.b, zero(0)), "G": value(self.G, zero(0, n)), "h": value(self.h, zero(0)),
         }  # fmt: skip
         _check({name: block.shape for name, block in blocks.items()}, n)
-        return Quadratic(**blocks, rank=self.rank)
+        return Quadratic(**blocks, rank=self.rank, is_linear=self.Q is None)
 
     def _matrices(self, z: Any, p: Any) -> Quadratic:
         if not (hasattr(z, "shape") and z.ndim == 1):

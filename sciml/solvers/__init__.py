@@ -15,10 +15,13 @@ from ._hessian import (
 )
 from ._interior_point import InteriorPoint as InteriorPoint
 from ._interior_point_qp import InteriorPointQP as InteriorPointQP
+from ._moreau import Moreau as Moreau
+from ._mpax import MPAX as MPAX
 from ._polish import AbstractPolish as AbstractPolish, NewtonPolish as NewtonPolish
 from ._projected_newton import ProjectedNewton as ProjectedNewton
 from ._race import Guess as Guess, Race as Race
 from ._retry import Retry as Retry
+from ._riccati import AbstractScan as AbstractScan, Associative as Associative, Sequential as Sequential
 from ._sensitivity import (
     AbstractSensitivity as AbstractSensitivity,
     ActiveSet as ActiveSet,

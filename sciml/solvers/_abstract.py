@@ -40,6 +40,10 @@ class AbstractSolver(eqx.Module):
     instance), then `init`, then `step` until `done`, then `finish`. A state holds arrays only.
     """
 
+    def suited(self, program: FlatProgram) -> FlatProgram:
+        """The program with this solver's choice of how recursions over its stages are run; as it is by default."""
+        return program
+
     @abstractmethod
     def prepare(self, program: FlatProgram, p: Any) -> Any:
         """What the loop needs and does not change: bounds, shared factorisations."""

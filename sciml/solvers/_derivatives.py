@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Scalar
 
 from ..programs import by_stage, FlatProgram, Staged
 from ._dense import DenseModel
-from ._riccati import LQ, Sequential
+from ._riccati import AbstractScan, LQ, Sequential
 from ._stage_model import StageModel
 
 Vector = Float[Array, " n"]
@@ -130,10 +130,11 @@ def _by_stages(
     join = lambda own, last: stages.join(jnp.concatenate([own[1:, :nx], last[None]]), own[:, nx:])
     gradient = join(at.gradient, end.gradient)
     slope = join(at.slope, end.slope) + stages.join(nu, jnp.zeros_like(u))
-    return Derivatives(f, g, h, gradient, slope, _stage_model(staged, at, end, is_bounded))
+    scan = program.scan if isinstance(program.scan, AbstractScan) else Sequential()
+    return Derivatives(f, g, h, gradient, slope, _stage_model(staged, scan, at, end, is_bounded))
 
 
-def _stage_model(staged: Staged, at: _Local, end: _Local, is_bounded: bool) -> StageModel:
+def _stage_model(staged: Staged, scan: AbstractScan, at: _Local, end: _Local, is_bounded: bool) -> StageModel:
     """The model from the derivatives of all stages. Stage 0 has no state: `x_0` is given."""
     nx = staged.stages.nx
     drop = lambda blocks: blocks.at[0].set(0.0)
@@ -142,7 +143,7 @@ def _stage_model(staged: Staged, at: _Local, end: _Local, is_bounded: bool) -> S
     S, R = drop(at.hessian[:, nx:, :nx]), even(at.hessian[:, nx:, nx:])
     lq = LQ(H, S, R, drop(at.second[:, :, :nx]), at.second[:, :, nx:])
     Gx, Gu = drop(at.first[:, :, :nx]), at.first[:, :, nx:]
-    return StageModel(staged.stages, Sequential(), lq, Gx, Gu, end.first, end.second, is_bounded)
+    return StageModel(staged.stages, scan, lq, Gx, Gu, end.first, end.second, is_bounded)
 
 
 def largest_by_rows(program: FlatProgram, x: Vector, p: Any) -> tuple[tuple[Array, Array, Array], Array]:

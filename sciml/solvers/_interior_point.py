@@ -14,6 +14,7 @@ from ._evaluate import evaluate, Evaluation, scaling_at
 from ._finish import finish
 from ._line_search import search, Trial
 from ._newton import Direction, factorise, Factors, newton_system
+from ._riccati import AbstractScan, Sequential
 from ._state import Constants, distances, fraction, largest_step, Rows, State, Vector
 
 # Strategy constants, each with its role in Wächter & Biegler (2006), table of section 4 unless stated otherwise.
@@ -47,6 +48,8 @@ class InteriorPoint(AbstractSolver):
         warm_mu: first barrier parameter after a warm start (at least `tol`).
         scale_to: the objective and every constraint row are scaled so that no gradient entry exceeds this at the start.
         unbounded_at: a feasible iterate with an entry beyond this is reported as `RESULTS.unbounded`.
+        scan: how recursions over the stages of optimal control are run, of derivatives too: `Sequential()`, or
+            `Associative()` for a long horizon on a device that runs many operations at once.
 
     Gradient: by the `adjoint` of `solve`, never through the iterations.
 
@@ -64,6 +67,11 @@ class InteriorPoint(AbstractSolver):
     warm_mu: ScalarLike = 1e-4
     scale_to: ScalarLike = 100.0
     unbounded_at: ScalarLike = 1e10
+    scan: AbstractScan = Sequential()
+
+    def suited(self, program: FlatProgram) -> FlatProgram:
+        """The program with the chosen recursion over its stages."""
+        return eqx.tree_at(lambda p: p.scan, program, self.scan, is_leaf=lambda x: x is None)
 
     def prepare(self, program: FlatProgram, p: Any) -> Constants:
         """The bounds at `p`."""

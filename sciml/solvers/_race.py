@@ -38,6 +38,10 @@ class Race(AbstractSolver):
 
     solver: AbstractSolver
 
+    def suited(self, program: FlatProgram) -> FlatProgram:
+        """As the solver."""
+        return self.solver.suited(program)
+
     def prepare(self, program: FlatProgram, p: Any) -> Any:
         """As the solver."""
         return self.solver.prepare(program, p)

@@ -49,7 +49,7 @@ class Job(eqx.Module):
         p = eqx.combine(part, self.shared)
         # Of the start only the shape matters here; a constant keeps what depends on shared leaves unbatched.
         flat, _, _ = flatten(self.program, jtu.tree_map(lambda x: jnp.zeros(x.shape[1:], x.dtype), self.z0s), p)
-        return flat, p
+        return self.solver.suited(flat), p
 
     def prepare(self, part: Any) -> Any:
         """The solver's constants for one instance."""
@@ -181,6 +181,7 @@ def _fresh(job: Job, is_own: Any, rows: Int[Array, " slots"]) -> tuple[Any, Any,
     def start(part: Any, z0: Any, warm: Any) -> tuple[Any, Any]:
         p = eqx.combine(part, job.shared)
         flat, _, x0 = flatten(job.program, z0, p)
+        flat = job.solver.suited(flat)
         constants = job.solver.prepare(flat, p)
         state = job.solver.init(flat, constants, x0, p, warm)
         return eqx.filter(constants, is_own), state

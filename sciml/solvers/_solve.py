@@ -108,6 +108,7 @@ def _solve(
     adjoint: optx.AbstractAdjoint,
 ) -> Solution:
     flat, layout, x0 = flatten(program, z0, p)
+    flat = solver.suited(flat)
     x0, warm = jax.lax.stop_gradient(x0), jax.lax.stop_gradient(warm)
     inputs = (flat, solver, x0, p, warm, max_steps)
     with jax.default_matmul_precision("highest"):

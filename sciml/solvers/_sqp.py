@@ -16,6 +16,7 @@ from ._interior_point_qp import InteriorPointQP, QPState
 from ._narrowing import narrowing_loop
 from ._presolve import Reduced, Units
 from ._qp_constants import QPConstants
+from ._riccati import AbstractScan, Sequential
 
 _HALVINGS = 20  # of the step
 _ARMIJO = 1e-4
@@ -74,6 +75,8 @@ class SQP(AbstractSolver):
         inner_steps: most iterations of a quadratic program.
         scale_to: as in `InteriorPoint`.
         unbounded_at: a feasible iterate with an entry beyond this is reported as `RESULTS.unbounded`.
+        scan: how recursions over the stages of optimal control are run, of derivatives too: `Sequential()`, or
+            `Associative()` for a long horizon on a device that runs many operations at once.
 
     Gradient: by the `adjoint` of `solve`, never through the iterations.
 
@@ -88,6 +91,11 @@ class SQP(AbstractSolver):
     inner_steps: int = eqx.field(static=True, default=80)
     scale_to: ScalarLike = 100.0
     unbounded_at: ScalarLike = 1e10
+    scan: AbstractScan = Sequential()
+
+    def suited(self, program: FlatProgram) -> FlatProgram:
+        """The program with the chosen recursion over its stages."""
+        return eqx.tree_at(lambda p: p.scan, program, self.scan, is_leaf=lambda x: x is None)
 
     def prepare(self, program: FlatProgram, p: Any) -> tuple[Array, Array]:
         """The bounds at `p`."""
