@@ -17,7 +17,7 @@ _STEP = 0.995  # fraction of the way to the boundary
 _PATIENCE = 50  # iterations in which the residual must improve by a tenth
 _CLEAR = 2.0  # ratio of slack and multiplier from which a row counts as clearly active or inactive
 _MORE, _MOST = 1e3, 1.0  # growth and limit of the primal regularisation of the scaled matrix
-_HOPELESS = 1e-4  # a stalled instance is infeasible without a feasible point up to the inverse of this times its size
+_HOPELESS = 1e-4  # what counts as zero in the certificate of an instance that stalled
 _ATTEMPTS = 3  # active sets tried in a row, each corrected by the signs that the last one gave
 _REFINEMENTS, _REFINING = 4, 0.1  # most for an attempt, and what one has to make of the residual for another
 _AGAIN = 0.1  # decrease of the barrier parameter after which a failed attempt at the active set is repeated
@@ -199,9 +199,10 @@ class InteriorPointQP(AbstractSolver):
         rho, _, age = progress
         worn_out = (age >= _PATIENCE) | (rho > _MOST)
         unbounded = accepted & _is_unbounded(constants.reduced, state, new)
-        infeasible = accepted & _is_infeasible(constants.reduced, dual, eq, pull)
-        nearest = _nearest_feasible(constants, x, excess, defect, stall_tol)
-        infeasible = infeasible | (nearest > jnp.where(worn_out, 1.0 / _HOPELESS, 1.0 / _small(x.dtype)))
+        # The further out points are ruled out, the better the proof; where nothing moves any more, a weak one must do.
+        reach = jnp.where(worn_out, (1.0 + _size(x)) / _HOPELESS, 1.0 / _small(x.dtype))
+        infeasible = accepted & _is_infeasible(constants, dual, eq, pull, reach, stall_tol)
+        infeasible = infeasible | _is_violation_least(constants, excess, defect, reach, stall_tol)
         result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
         result = RESULTS.where(unbounded, RESULTS.unbounded, result)
         result = RESULTS.where(infeasible, RESULTS.infeasible, result)
@@ -374,15 +375,34 @@ def _small(dtype: Any) -> float:
     return max(float(jnp.finfo(dtype).eps) ** 0.75, 1e-8)
 
 
-def _is_infeasible(qp: Reduced, dual: Array, eq: Array, pull: Array) -> Bool[Array, ""]:
-    """Whether multipliers `z >= 0, ν` with `Cᵀz + Eᵀν = 0` and `dᵀz + eᵀν < 0` prove that no point is feasible.
+def _is_infeasible(
+    constants: QPConstants, dual: Array, eq: Array, pull: Array, reach: Scalar, tol: Scalar
+) -> Bool[Array, ""]:
+    """Whether `z >= 0, ν` prove that every point within the bounds violates something by more than `tol`.
+
+    With `r = Cᵀz + Eᵀν`, all feasible `x` have `rᵀx <= dᵀz + eᵀν`. No `x` does where the left side is larger all over
+    the bounds, or where there are none up to `reach` (of the scaled program).
 
     Source: Farkas' lemma, Boyd & Vandenberghe (2004), section 5.8.3.
     """
-    small = _small(qp.c.dtype)
+    qp, units = constants.reduced, constants.units
     weight = jnp.maximum(_size(dual), _size(eq))
     value = jnp.sum(jnp.where(qp.exists, qp.d * dual, 0.0)) + qp.e @ eq
-    return (value < -small * weight) & (_size(pull) <= small * jnp.abs(value)) & (weight > 1e3)
+    slope = jnp.abs(pull if units.basis is None else units.basis @ pull) + jnp.finfo(pull.dtype).eps * weight
+    margin = -value - jnp.sum(slope * jnp.minimum(qp.box, reach))
+    # In the user's units it must exceed the tolerance, in those of the iteration rounding.
+    least = tol * jnp.sum(jnp.abs(jnp.concatenate([dual / units.row, eq * units.eq if eq.size else eq])))
+    return margin > least + _small(pull.dtype) * weight
+
+
+def _is_violation_least(
+    constants: QPConstants, excess: Array, defect: Array, reach: Scalar, tol: Scalar
+) -> Bool[Array, ""]:
+    """Whether the violation `v`, taken for multipliers, is a proof: it is one where `|v|²` is least, and not zero."""
+    qp = constants.reduced
+    rows = jnp.where(qp.is_equality, excess, jnp.maximum(excess, 0.0))
+    slope = qp.model.rows_transposed(rows) + qp.model.equalities_transposed(defect)
+    return _is_infeasible(constants, rows, defect, slope, reach, tol)
 
 
 def _is_unbounded(qp: Reduced, state: QPState, new: tuple[Array, ...]) -> Bool[Array, ""]:
@@ -396,23 +416,6 @@ def _is_unbounded(qp: Reduced, state: QPState, new: tuple[Array, ...]) -> Bool[A
     flat = _size(jnp.concatenate([bent - state.bent, rising, defect - state.defect]))
     gain, reach = qp.c @ step, _size(step)
     return (gain < 0) & (flat <= _small(x.dtype) * jnp.abs(gain)) & (reach > jnp.maximum(1e3, 1e-2 * _size(x)))
-
-
-def _nearest_feasible(constants: QPConstants, x: Array, excess: Array, defect: Array, tol: Scalar) -> Scalar:
-    """How far a feasible point is at least, relative to `1 + |x|`; zero where the violation is within tolerance.
-
-    The violation `v = ((Cx - d)₊, Ex - e)` is itself a candidate for Farkas' lemma: all feasible `y` have
-    `vᵀ[C; E](x - y) >= |v|²`. At a minimiser of `|v|` the left side vanishes, and no `y` remains.
-    """
-    qp, units = constants.reduced, constants.units
-    rows = jnp.where(qp.is_equality, excess, jnp.maximum(excess, 0.0))
-    slope = qp.model.rows_transposed(rows) + qp.model.equalities_transposed(defect)
-    squares, reach = jnp.sum(rows**2) + jnp.sum(defect**2), 1.0 + _size(x)
-    # In the user's units it must exceed the tolerance, in those of the iteration rounding.
-    violated = _size(jnp.concatenate([rows * units.row, defect / units.eq if defect.size else defect])) > tol
-    violated = violated & (squares > (jnp.finfo(x.dtype).eps ** 0.75 * reach) ** 2)
-    least = squares / jnp.maximum(jnp.sum(jnp.abs(slope)) * reach, jnp.finfo(x.dtype).tiny)
-    return jnp.where(violated & jnp.isfinite(squares), least, 0.0)
 
 
 def _size(v: Array) -> Scalar:
