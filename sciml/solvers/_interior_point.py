@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Scalar, ScalarLike
 
@@ -10,7 +11,7 @@ from ..core import RESULTS, tree_where
 from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
 from ._barrier import adapt_barrier, lower_barrier
-from ._evaluate import evaluate, Evaluation, scaling_at
+from ._evaluate import evaluate, Evaluation, scaling_at, values
 from ._finish import finish
 from ._line_search import search, Trial
 from ._newton import Direction, factorise, Factors, newton_system
@@ -27,6 +28,7 @@ _MOST_RESTORATIONS = 6
 _RESTORED = 0.1  # restoration ends when the violation has fallen to this fraction
 _HOPELESS = 1e-5  # projected gradient of the violation relative to the violation: a stationary, infeasible point
 _NEARLY_HOPELESS = 1e-2  # the same, for an instance that has no step left
+_APART = 100.0  # multiples of `1 + |x|` that a feasible point must be away, by linearisation, for such a verdict
 
 
 class InteriorPoint(AbstractSolver):
@@ -135,7 +137,8 @@ class InteriorPoint(AbstractSolver):
         back = failed | ((finishing > 0) & ~(trial.accepted & factors.is_definite))
         where = lambda s: (s.x, s.slack, s.dual, s.eq, s.finishing)
         moved = tree_where(back, eqx.tree_at(where, state, (*state.saved, jnp.asarray(0))), moved)
-        stop, result = self._judge(constants, state, moved, at, trial, stall_tol)
+        lost = self._is_lost(program, constants, state, moved, at, factors, stall_tol, p)
+        stop, result = self._judge(constants, state, moved, at, trial, lost, stall_tol)
         stop, result = stop & ~back, RESULTS.where(back, state.result, result)
         # What stops, stops at the iterate whose residual was judged.
         solved = (residual <= tol) & ((finishing != 1) | back)
@@ -155,16 +158,13 @@ class InteriorPoint(AbstractSolver):
         return jnp.asarray(tol, dtype), jnp.asarray(100 * tol if self.stall_tol is None else self.stall_tol, dtype)
 
     def _judge(
-        self, constants: Constants, old: State, new: State, at: Evaluation, trial: Trial, stall_tol: Scalar
+        self, constants: Constants, old: State, new: State, at: Evaluation, trial: Trial, lost: Array, stall_tol: Scalar
     ) -> tuple[Bool[Array, ""], RESULTS]:
         """Whether to stop an instance that cannot go on, and the reason."""
-        # Far out, rounding alone violates constraints.
-        reach = jnp.max(jnp.abs(old.x), initial=0.0)
-        violated = at.violation > stall_tol + 1e3 * jnp.finfo(old.x.dtype).eps * reach
-        far = jnp.max(jnp.abs(new.x), initial=0.0) > self.unbounded_at
-        far = (far | (at.f < -(self.unbounded_at**2) * old.scaling.objective)) & ~old.restoring
-        lost = far & ~violated
-        flat = _infeasible_slope(constants, old, at)
+        flat, reach = _infeasible_slope(constants, old, at), jnp.max(jnp.abs(old.x), initial=0.0)
+        # Rows in small units have small gradients wherever they are violated: they must be far from any solution too.
+        squares = jnp.sum(at.h**2) + jnp.sum(jnp.maximum(at.g, 0.0) ** 2)
+        violated = (at.violation > _noticeable(old.x, stall_tol)) & (squares >= _APART * (1.0 + reach) * flat)
         hopeless = violated & (flat <= _HOPELESS * at.violation) & old.restoring
         worn_out = (new.failures > _MOST_FAILURES) | (new.restorations > _MOST_RESTORATIONS)
         acceptable = old.residual <= stall_tol
@@ -177,6 +177,51 @@ class InteriorPoint(AbstractSolver):
         result = RESULTS.where(hopeless, RESULTS.infeasible, result)
         result = RESULTS.where(~at.is_finite, RESULTS.nonfinite_step, result)
         return worn_out | lost | hopeless | ~at.is_finite, result
+
+    def _is_lost(
+        self,
+        program: FlatProgram,
+        constants: Constants,
+        old: State,
+        new: State,
+        at: Evaluation,
+        factors: Factors,
+        tol: Scalar,
+        p: Any,
+    ) -> Bool[Array, ""]:
+        """Whether a feasible point beyond `unbounded_at` is reached, or the last step leads to one.
+
+        Far out, rounding leaves the Newton matrix without a direction in which to go on. So the step is prolonged, and
+        what it leads to is evaluated.
+        """
+        far = jnp.max(jnp.abs(new.x), initial=0.0) > self.unbounded_at
+        far = far | (at.f < -(self.unbounded_at**2) * old.scaling.objective)
+        lost = far & (at.violation <= _noticeable(old.x, tol))
+        step = new.x - old.x
+        # Entries that hardly move are settling, not leaving; the equalities that this violates are mended.
+        step = jnp.where(jnp.abs(step) >= 1e-3 * jnp.max(jnp.abs(step), initial=0.0), step, 0.0)
+        length = 2.0 * self.unbounded_at / jnp.maximum(jnp.max(jnp.abs(step), initial=0.0), 1.0)
+        falling = at.gradient @ step
+        moves = (jnp.max(jnp.abs(old.x), initial=0.0) > self.unbounded_at**0.5) & (falling < 0) & (old.finishing == 0)
+
+        def look(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            there = old.x + length * step
+            *_, h = values(program, there, old.scaling, p)
+            there = jnp.clip(there + factors.mended(h), constants.lower, constants.upper)
+            f, g, h = values(program, there, old.scaling, p)
+            lower = f <= at.f + 0.1 * length * falling
+            excess = jnp.max(jnp.concatenate([g, jnp.abs(h)]), initial=0.0)
+            beyond = jnp.max(jnp.abs(there), initial=0.0) > self.unbounded_at
+            return lower & beyond & (excess <= _noticeable(there, tol)), jnp.asarray(True)
+
+        # A loop, which a batch enters only where one of its instances has to.
+        found, _ = jax.lax.while_loop(lambda carry: moves & ~carry[1], look, (jnp.asarray(False), jnp.asarray(False)))
+        return (lost | found) & ~old.restoring
+
+
+def _noticeable(x: Vector, tol: Scalar) -> Scalar:
+    """What counts as a violation at `x`: far out, rounding alone violates constraints."""
+    return tol + 1e3 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), initial=0.0)
 
 
 def _unscaled(constants: Constants, state: State) -> Point:
@@ -224,8 +269,9 @@ def _infeasible_slope(constants: Constants, state: State, at: Evaluation) -> Sca
 
 
 def _feasible(state: State) -> Scalar:
-    """The scaled violation below which restoration has nothing to do."""
-    return jnp.asarray(jnp.finfo(state.x.dtype).eps ** 0.5, state.x.dtype)
+    """The scaled violation below which restoration has nothing to do: far out, rounding alone is more."""
+    eps = jnp.finfo(state.x.dtype).eps
+    return jnp.maximum(eps**0.5, 10 * eps * jnp.max(jnp.abs(state.x), initial=0.0))
 
 
 def _accept(

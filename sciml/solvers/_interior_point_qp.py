@@ -17,7 +17,7 @@ _STEP = 0.995  # fraction of the way to the boundary
 _PATIENCE = 50  # iterations in which the residual must improve by a tenth
 _CLEAR = 2.0  # ratio of slack and multiplier from which a row counts as clearly active or inactive
 _MORE, _MOST = 1e3, 1.0  # growth and limit of the primal regularisation of the scaled matrix
-_HOPELESS = 1e-3  # gradient of the violation relative to the violation: a stalled instance is infeasible
+_HOPELESS = 1e-4  # what counts as zero in the certificate of an instance that stalled
 _ATTEMPTS = 3  # active sets tried in a row, each corrected by the signs that the last one gave
 _REFINEMENTS, _REFINING = 4, 0.1  # most for an attempt, and what one has to make of the residual for another
 _AGAIN = 0.1  # decrease of the barrier parameter after which a failed attempt at the active set is repeated
@@ -162,7 +162,7 @@ class InteriorPointQP(AbstractSolver):
         solved = solved | (residual <= tol)
         progress = self._progress(state, residual, usable | attempt)
         rho, best, age = progress
-        stop, result = self._judge(qp, state, new, progress, accepted, solved, stall_tol)
+        stop, result = self._judge(constants, state, new, progress, accepted, solved, stall_tol)
         last = jnp.where(attempt, mu, state.attempted_at)
         # Rows that the attempt violates come in, rows with a negative multiplier go out.
         guess = (real & (dual > -at[2])) | qp.is_equality
@@ -186,7 +186,7 @@ class InteriorPointQP(AbstractSolver):
 
     def _judge(
         self,
-        qp: Reduced,
+        constants: QPConstants,
         state: QPState,
         new: tuple[Array, ...],
         progress: tuple[Scalar, Scalar, Array],
@@ -195,12 +195,14 @@ class InteriorPointQP(AbstractSolver):
         stall_tol: Scalar,
     ) -> tuple[Bool[Array, ""], RESULTS]:
         """Whether the instance is solved or cannot go on, and the reason."""
-        x, _, dual, eq, bent, pull, excess, defect, residual = new
+        x, _, dual, eq, _, pull, excess, defect, residual = new
         rho, _, age = progress
         worn_out = (age >= _PATIENCE) | (rho > _MOST)
-        infeasible, unbounded = _certificates(qp, x, dual, eq, bent, pull)
-        unbounded = unbounded & accepted
-        infeasible = (infeasible & accepted) | (worn_out & _is_hopeless(qp, excess, defect, stall_tol))
+        unbounded = accepted & _is_unbounded(constants.reduced, state, new)
+        # The further out points are ruled out, the better the proof; where nothing moves any more, a weak one must do.
+        reach = jnp.where(worn_out, (1.0 + _size(x)) / _HOPELESS, 1.0 / _small(x.dtype))
+        infeasible = accepted & _is_infeasible(constants, dual, eq, pull, reach, stall_tol)
+        infeasible = infeasible | _is_violation_least(constants, excess, defect, reach, stall_tol)
         result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
         result = RESULTS.where(unbounded, RESULTS.unbounded, result)
         result = RESULTS.where(infeasible, RESULTS.infeasible, result)
@@ -368,33 +370,57 @@ def _largest(qp: Reduced, units: Units, slope: Array, excess: Array, r_eq: Array
     return jnp.max(jnp.concatenate(parts), initial=0.0)
 
 
-def _certificates(qp: Reduced, x: Array, dual: Array, eq: Array, bent: Array, pull: Array) -> tuple[Array, Array]:
-    """Whether the iterate proves that no point is feasible (Farkas), or that the objective has no lower bound.
+def _small(dtype: Any) -> float:
+    """What counts as zero in a certificate, relative to what it proves: 1e-8, or what rounding allows."""
+    return max(float(jnp.finfo(dtype).eps) ** 0.75, 1e-8)
 
-    Multipliers `z >= 0, ν` with `Cᵀz + Eᵀν = 0` and `dᵀz + eᵀν < 0` prove infeasibility; a direction `v` with
-    `Hv = 0`, `Cv <= 0`, `Ev = 0` and `cᵀv < 0` proves unboundedness (Boyd & Vandenberghe 2004, section 5.8.3).
-    Tested up to 1e-8, or what rounding allows, relative to the size of multipliers or direction.
+
+def _is_infeasible(
+    constants: QPConstants, dual: Array, eq: Array, pull: Array, reach: Scalar, tol: Scalar
+) -> Bool[Array, ""]:
+    """Whether `z >= 0, ν` prove that every point within the bounds violates something by more than `tol`.
+
+    With `r = Cᵀz + Eᵀν`, all feasible `x` have `rᵀx <= dᵀz + eᵀν`. No `x` does where the left side is larger all over
+    the bounds, or where there are none up to `reach` (of the scaled program).
+
+    Source: Farkas' lemma, Boyd & Vandenberghe (2004), section 5.8.3.
     """
-    model = qp.model
-    small = jnp.maximum(jnp.finfo(qp.c.dtype).eps ** 0.75, 1e-8)
-    size = lambda v: jnp.max(jnp.abs(v), initial=0.0)
-    weight = jnp.maximum(size(dual), size(eq))
+    qp, units = constants.reduced, constants.units
+    weight = jnp.maximum(_size(dual), _size(eq))
     value = jnp.sum(jnp.where(qp.exists, qp.d * dual, 0.0)) + qp.e @ eq
-    infeasible = (value < -small * weight) & (size(pull) <= small * jnp.abs(value)) & (weight > 1e3)
-    along = jnp.where(qp.exists, model.rows(x), 0.0)
-    reach, rising = size(x), size(jnp.where(qp.is_equality, jnp.abs(along), jnp.maximum(along, 0.0)))
-    gain = qp.c @ x
-    flat = jnp.maximum(size(bent), jnp.maximum(rising, size(model.equalities(x))))
-    unbounded = (gain < 0) & (flat <= small * jnp.abs(gain)) & (reach > 1e3)
-    return infeasible, unbounded
+    slope = jnp.abs(pull if units.basis is None else units.basis @ pull) + jnp.finfo(pull.dtype).eps * weight
+    margin = -value - jnp.sum(slope * jnp.minimum(qp.box, reach))
+    # In the user's units it must exceed the tolerance, in those of the iteration rounding.
+    least = tol * jnp.sum(jnp.abs(jnp.concatenate([dual / units.row, eq * units.eq if eq.size else eq])))
+    return margin > least + _small(pull.dtype) * weight
 
 
-def _is_hopeless(qp: Reduced, excess: Array, defect: Array, tol: Scalar) -> Bool[Array, ""]:
-    """Whether the violation is large and its gradient, that of half its square, is small beside it."""
-    violation = jnp.where(qp.is_equality, excess, jnp.maximum(excess, 0.0))
-    slope = qp.model.rows_transposed(violation) + qp.model.equalities_transposed(defect)
-    size = jnp.max(jnp.abs(jnp.concatenate([violation, defect])), initial=0.0)
-    return (size > tol) & (jnp.max(jnp.abs(slope), initial=0.0) <= _HOPELESS * size)
+def _is_violation_least(
+    constants: QPConstants, excess: Array, defect: Array, reach: Scalar, tol: Scalar
+) -> Bool[Array, ""]:
+    """Whether the violation `v`, taken for multipliers, is a proof: it is one where `|v|²` is least, and not zero."""
+    qp = constants.reduced
+    rows = jnp.where(qp.is_equality, excess, jnp.maximum(excess, 0.0))
+    slope = qp.model.rows_transposed(rows) + qp.model.equalities_transposed(defect)
+    return _is_infeasible(constants, rows, defect, slope, reach, tol)
+
+
+def _is_unbounded(qp: Reduced, state: QPState, new: tuple[Array, ...]) -> Bool[Array, ""]:
+    """Whether the last step `v`, a long one, proves that the objective has no lower bound.
+
+    The proof has `Hv = 0`, `Cv <= 0`, `Ev = 0` and `cᵀv < 0`. The products are differences of those at the iterates.
+    """
+    x, _, _, _, bent, _, excess, defect, _ = new
+    step, along = x - state.x, excess - state.excess
+    rising = jnp.where(qp.is_equality, jnp.abs(along), jnp.maximum(along, 0.0))
+    flat = _size(jnp.concatenate([bent - state.bent, rising, defect - state.defect]))
+    gain, reach = qp.c @ step, _size(step)
+    return (gain < 0) & (flat <= _small(x.dtype) * jnp.abs(gain)) & (reach > jnp.maximum(1e3, 1e-2 * _size(x)))
+
+
+def _size(v: Array) -> Scalar:
+    """The largest entry in absolute value."""
+    return jnp.max(jnp.abs(v), initial=0.0)
 
 
 def _mean(v: Array, real: Bool[Array, " m"]) -> Scalar:

@@ -123,6 +123,10 @@ class Factors(eqx.Module):
         """The step for other constraint values `h` and `a + t = offset`, from the same factors."""
         return self._expand(*self._solve(self.system.right(offset), -h), offset, dual)
 
+    def mended(self, h: Float[Array, " h"]) -> Vector:
+        """The least step, in the metric of the matrix, that takes the equalities from `h` to zero."""
+        return self._solve(jnp.zeros_like(self.system.gradient), -h)[0]
+
     def _solve(self, right: Vector, level: Float[Array, " h"]) -> tuple[Vector, Array]:
         dx, nu = self.system.model.solve(self.factors, right, level)
         return jnp.where(self.system.free, dx, 0.0), nu

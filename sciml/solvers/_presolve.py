@@ -35,6 +35,8 @@ class Reduced(eqx.Module):
     """Rows with a finite right-hand side."""
     is_equality: Bool[Array, " m"]
     """Lower bounds that coincide with upper bounds."""
+    box: Float[Array, " n"]
+    """The largest absolute value that the bounds allow each entry of the decision (in its basis); infinite for none."""
 
 
 class Units(eqx.Module):
@@ -116,8 +118,9 @@ def presolve(
         E, e = jnp.zeros((0, basis.shape[1]), H.dtype), jnp.zeros((0,), H.dtype)
     lower, upper = limits[0] / scales.column, limits[1] / scales.column
     d, row_size = [h], [1.0 / scales.ineq]
-    is_equality = jnp.zeros(h.size, bool)
+    is_equality, box = jnp.zeros(h.size, bool), jnp.full_like(x, jnp.inf)
     if is_bounded:
+        box = jnp.maximum(jnp.abs(x - lower), jnp.abs(upper - x))
         d += [x - lower, upper - x]
         row_size += [scales.column, scales.column]
         size = jnp.maximum(1.0, jnp.abs(jnp.where(jnp.isfinite(limits[0]), limits[0], 0.0)))
@@ -127,7 +130,7 @@ def presolve(
     rows = jnp.concatenate(d)
     exists = jnp.isfinite(rows)
     model = DenseModel(H, G, E, basis if is_bounded else None, is_bounded)
-    reduced = Reduced(model, c, jnp.where(exists, rows, 0.0), e, exists, is_equality & exists)
+    reduced = Reduced(model, c, jnp.where(exists, rows, 0.0), e, exists, is_equality & exists, box)
     units = Units(basis, scales.column, jnp.concatenate(row_size), scales.eq, scales.objective)
     return reduced, Recovery(scaled, scales, basis, inverse, x), units
 

@@ -300,7 +300,8 @@ def _subproblem(constants: tuple[Array, Array], state: SQPState, at: Evaluation,
     # From the bounds alone, which a batch may share.
     exists = jnp.concatenate([~none, jnp.isfinite(lower), jnp.isfinite(upper) & ~fixed])
     is_equality = jnp.concatenate([none, fixed, jnp.zeros_like(fixed)]) & exists
-    return Reduced(model, at.gradient, jnp.where(exists, d, 0.0), -at.h, exists, is_equality)
+    box = jnp.maximum(jnp.abs(state.x - lower), jnp.abs(upper - state.x))
+    return Reduced(model, at.gradient, jnp.where(exists, d, 0.0), -at.h, exists, is_equality, box)
 
 
 def _repair(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> Array:
