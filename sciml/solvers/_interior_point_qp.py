@@ -201,8 +201,14 @@ class InteriorPointQP(AbstractSolver):
         unbounded = accepted & _is_unbounded(constants.reduced, state, new)
         # The further out points are ruled out, the better the proof; where nothing moves any more, a weak one must do.
         reach = jnp.where(worn_out, (1.0 + _size(x)) / _HOPELESS, 1.0 / _small(x.dtype))
-        infeasible = accepted & _is_infeasible(constants, dual, eq, pull, reach, stall_tol)
-        infeasible = infeasible | _is_violation_least(constants, excess, defect, reach, stall_tol)
+
+        def prove(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            found = accepted & _is_infeasible(constants, dual, eq, pull, reach, stall_tol)
+            return jnp.asarray(False), found | _is_violation_least(constants, excess, defect, reach, stall_tol)
+
+        # A loop, which a batch enters only where an instance makes no progress.
+        stuck = ~solved & ((age > 0) | worn_out)
+        _, infeasible = jax.lax.while_loop(lambda carry: carry[0], prove, (stuck, jnp.asarray(False)))
         result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
         result = RESULTS.where(unbounded, RESULTS.unbounded, result)
         result = RESULTS.where(infeasible, RESULTS.infeasible, result)
