@@ -267,6 +267,7 @@ def command_line(
     rivals += "results go nowhere unless --out names a file"
     parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rivals-python", metavar="PATH", help=rivals)
+    parser.add_argument("--rivals", metavar="NAME", nargs="+", help="only these; then --out has to name a file too")
     if seeds:
         parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--budget", type=float, default=budget, help=f"seconds per {each}")
@@ -288,7 +289,7 @@ class Run:
     def __init__(self, folder: Path, parser: argparse.ArgumentParser, complete: Callable[[argparse.Namespace], bool]):
         args = parser.parse_args()
         all_seeds = {*(parser.get_default("seeds") or ())} <= {*getattr(args, "seeds", ())}
-        if args.out is None and args.rivals_python and all_seeds and complete(args):
+        if args.out is None and args.rivals_python and not args.rivals and all_seeds and complete(args):
             args.out = folder / "results" / f"{folder.name}.json"
         pin(args.core)
         self.folder, self.args, self.rows, self.raw = folder, args, [], {}
@@ -299,7 +300,8 @@ class Run:
         """`measure` of our contestants and, where their Python is known, the rivals; both name the module of each."""
         contestants = {who: (sys.executable, module) for who, module in own.items()}
         if self.args.rivals_python:
-            contestants |= {who: (self.args.rivals_python, module) for who, module in rivals.items()}
+            wanted = self.args.rivals or list(rivals)
+            contestants |= {who: (self.args.rivals_python, rivals[who]) for who in rivals if who in wanted}
         return measure(contestants, self.folder, data, x64=x64, budget=self.args.budget)
 
     def add(self, rows: list[Record], record: Record, case: str | None = None, **kept: Any) -> None:

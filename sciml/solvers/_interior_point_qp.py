@@ -1,5 +1,6 @@
 """A primal-dual interior-point method for convex quadratic programs, one instance of a batch at a time."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -66,7 +67,10 @@ class InteriorPointQP(AbstractSolver):
 
     Args:
         tol: a success has an *unscaled* KKT residual of at most this; default 1e-9 in float64 and 1e-5 in float32.
-        stall_tol: where round-off stops the progress, still a success up to this; default `10 tol`.
+        stall_tol: where round-off stops the progress, still a success up to this; default `10 tol`. To each entry of
+            the residual ten roundings of the terms that it is made of are allowed on top: with a gradient of 1e10 in
+            float64 a success may report a `Residual.largest` of 2e-5. Where `stats.residual` is at most `tol`, it is
+            a success without allowance.
         rho, delta: least primal and dual regularisation of the scaled Newton matrix; default by dtype. They
             change the path to the solution, not the solution.
         equilibrations: rounds of row and column scaling.
@@ -153,7 +157,9 @@ class InteriorPointQP(AbstractSolver):
         (x, dual, eq), at, residual, agrees = moved
         usable = system.factors.is_definite & jnp.isfinite(residual) & jnp.all(jnp.isfinite(slack))
         # Where refinement leads no further and the signs are right, rounding has the last word.
-        solved = usable & (residual <= jnp.where(attempt & agrees, stall_tol, tol))
+        doubtful = attempt & agrees & (residual > stall_tol)
+        beyond = _once(doubtful, lambda: _beyond_rounding(qp, units, dual, at), residual)
+        solved = usable & ((residual <= tol) | (attempt & agrees & (beyond <= stall_tol)))
         accepted = usable & (~attempt | solved)
         new = (x, slack, dual, eq, *at, residual)
         old = (state.x, state.slack, state.dual, state.eq, state.bent, state.pull, state.excess, state.defect)
@@ -195,21 +201,21 @@ class InteriorPointQP(AbstractSolver):
         stall_tol: Scalar,
     ) -> tuple[Bool[Array, ""], RESULTS]:
         """Whether the instance is solved or cannot go on, and the reason."""
-        x, _, dual, eq, _, pull, excess, defect, residual = new
+        x, _, dual, eq, bent, pull, excess, defect, residual = new
         rho, _, age = progress
         worn_out = (age >= _PATIENCE) | (rho > _MOST)
         unbounded = accepted & _is_unbounded(constants.reduced, state, new)
         # The further out points are ruled out, the better the proof; where nothing moves any more, a weak one must do.
-        reach = jnp.where(worn_out, (1.0 + _size(x)) / _HOPELESS, 1.0 / _small(x.dtype))
+        reach = (1.0 + _size(x)) / jnp.where(worn_out, _HOPELESS, _small(x.dtype))
 
-        def prove(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        def prove() -> tuple[Array, Array]:
             found = accepted & _is_infeasible(constants, dual, eq, pull, reach, stall_tol)
-            return jnp.asarray(False), found | _is_violation_least(constants, excess, defect, reach, stall_tol)
+            found = found | _is_violation_least(constants, excess, defect, reach, stall_tol)
+            return found, _beyond_rounding(constants.reduced, constants.units, dual, (bent, pull, excess, defect))
 
-        # A loop, which a batch enters only where an instance makes no progress.
         stuck = ~solved & ((age > 0) | worn_out)
-        _, infeasible = jax.lax.while_loop(lambda carry: carry[0], prove, (stuck, jnp.asarray(False)))
-        result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
+        infeasible, beyond = _once(stuck, prove, (jnp.asarray(False), residual))
+        result = RESULTS.where(worn_out & ~(beyond <= stall_tol), RESULTS.stalled, state.result)
         result = RESULTS.where(unbounded, RESULTS.unbounded, result)
         result = RESULTS.where(infeasible, RESULTS.infeasible, result)
         result = RESULTS.where(solved, RESULTS.successful, result)
@@ -319,7 +325,9 @@ def _evaluate(
     model = qp.model
     bent, pull = model.curvature(x), model.rows_transposed(dual) + model.equalities_transposed(eq)
     excess, defect = jnp.where(qp.exists, model.rows(x) - qp.d, 0.0), model.equalities(x) - qp.e
-    return (bent, pull, excess, defect), _largest(qp, units, bent + qp.c + pull, excess, defect, dual)
+    return (bent, pull, excess, defect), jnp.max(
+        _parts(qp, units, bent + qp.c + pull, excess, defect, dual), initial=0.0
+    )
 
 
 def _refined(
@@ -366,14 +374,31 @@ def _guess(qp: Reduced, state: QPState, mu: Scalar) -> tuple[Bool[Array, ""], Bo
     return jnp.any(real) & (again | (clear & (mu <= _AGAIN * state.attempted_at))), active
 
 
-def _largest(qp: Reduced, units: Units, slope: Array, excess: Array, r_eq: Array, dual: Array) -> Scalar:
-    """The largest entry of the KKT residual in the user's units: stationarity, violation, complementarity, sign."""
+def _parts(qp: Reduced, units: Units, slope: Array, excess: Array, r_eq: Array, dual: Array) -> Array:
+    """The entries of the KKT residual in the user's units: stationarity, violation, complementarity, sign."""
     violation = jnp.where(qp.is_equality, jnp.abs(excess), jnp.maximum(excess, 0.0)) * units.row
     products = jnp.where(qp.is_equality, 0.0, jnp.abs(dual * excess)) / units.objective
     signs = jnp.where(qp.is_equality, 0.0, -dual) / (units.row * units.objective)
     eq = jnp.abs(r_eq / units.eq) if r_eq.size else jnp.abs(r_eq)
-    parts = [jnp.abs(units.slope(slope)), violation, products, signs, eq]
-    return jnp.max(jnp.concatenate(parts), initial=0.0)
+    return jnp.concatenate([jnp.abs(units.slope(slope)), violation, products, signs, eq])
+
+
+def _once(needed: Bool[Array, ""], compute: Callable[[], Any], default: Any) -> Any:
+    """`compute()` where it is needed: a loop of one turn, which a batch enters only where an instance has to."""
+    return jax.lax.while_loop(lambda carry: carry[0], lambda _: (jnp.asarray(False), compute()), (needed, default))[1]
+
+
+def _beyond_rounding(qp: Reduced, units: Units, dual: Array, at: tuple[Array, Array, Array, Array]) -> Scalar:
+    """The largest entry of the residual less ten roundings of the terms that it is made of."""
+    bent, pull, excess, defect = at
+    parts = _parts(qp, units, bent + qp.c + pull, excess, defect, dual)
+    # The same entries of the sizes of the terms: they are not negative, which makes them violations.
+    terms = jnp.maximum(jnp.maximum(jnp.abs(bent), jnp.abs(qp.c)), jnp.abs(pull))
+    basis = units.basis
+    spread = Units(None if basis is None else jnp.abs(basis), units.column, units.row, units.eq, units.objective)
+    rows = jnp.where(qp.exists, jnp.abs(qp.d), 0.0)
+    sizes = _parts(qp, spread, terms, rows, jnp.abs(qp.e), dual)
+    return jnp.max(parts - 10 * jnp.finfo(parts.dtype).eps * jnp.maximum(sizes, 0.0), initial=0.0)
 
 
 def _small(dtype: Any) -> float:
@@ -393,9 +418,9 @@ def _is_infeasible(
     """
     qp, units = constants.reduced, constants.units
     weight = jnp.maximum(_size(dual), _size(eq))
-    value = jnp.sum(jnp.where(qp.exists, qp.d * dual, 0.0)) + qp.e @ eq
-    slope = jnp.abs(pull if units.basis is None else units.basis @ pull) + jnp.finfo(pull.dtype).eps * weight
-    margin = -value - jnp.sum(slope * jnp.minimum(qp.box, reach))
+    terms, eps = jnp.concatenate([jnp.where(qp.exists, qp.d * dual, 0.0), qp.e * eq]), jnp.finfo(pull.dtype).eps
+    slope = jnp.abs(pull if units.basis is None else units.basis @ pull) + eps * weight
+    margin = -jnp.sum(terms) - 100 * eps * jnp.sum(jnp.abs(terms)) - jnp.sum(slope * jnp.minimum(qp.box, reach))
     # In the user's units it must exceed the tolerance, in those of the iteration rounding.
     least = tol * jnp.sum(jnp.abs(jnp.concatenate([dual / units.row, eq * units.eq if eq.size else eq])))
     return margin > least + _small(pull.dtype) * weight
@@ -419,9 +444,11 @@ def _is_unbounded(qp: Reduced, state: QPState, new: tuple[Array, ...]) -> Bool[A
     x, _, _, _, bent, _, excess, defect, _ = new
     step, along = x - state.x, excess - state.excess
     rising = jnp.where(qp.is_equality, jnp.abs(along), jnp.maximum(along, 0.0))
-    flat = _size(jnp.concatenate([bent - state.bent, rising, defect - state.defect]))
-    gain, reach = qp.c @ step, _size(step)
-    return (gain < 0) & (flat <= _small(x.dtype) * jnp.abs(gain)) & (reach > jnp.maximum(1e3, 1e-2 * _size(x)))
+    small, gain, reach = _small(x.dtype), qp.c @ step, _size(step)
+    # A large gradient makes curvature small, but not the way to the next bound far.
+    flat = (_size(bent - state.bent) <= small * jnp.abs(gain)) & (reach > jnp.maximum(1e3, 1e-2 * _size(x)))
+    blocked = _size(jnp.concatenate([rising, defect - state.defect])) > small * jnp.minimum(reach, jnp.abs(gain))
+    return (gain < 0) & flat & ~blocked
 
 
 def _size(v: Array) -> Scalar:

@@ -36,10 +36,10 @@ class Retry(eqx.Module):
 
 
 def merge(old: Solution, new: Solution, rows: Any) -> Solution:
-    """`old` with the instances `rows` that succeeded at another attempt replaced."""
+    """`old` with the instances `rows` that succeeded at another attempt replaced; rows of no instance are left out."""
     ok = is_successful(new.result)
 
     def put(a: Any, b: Any) -> Any:
-        return a.at[rows].set(jnp.where(ok.reshape(-1, *[1] * (b.ndim - 1)), b, a[rows]))
+        return a.at[rows].set(jnp.where(ok.reshape(-1, *[1] * (b.ndim - 1)), b, a[rows]), mode="drop")
 
     return jtu.tree_map(put, old, new)

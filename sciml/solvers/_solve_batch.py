@@ -107,10 +107,13 @@ def solve_batch(
         failed = np.flatnonzero(~np.asarray(is_successful(solution.result)))
         if failed.size == 0:
             break
-        some_z, some_p = _take((z0s, mapped), failed)
-        starts = retry.restart(some_z, some_p, shared, attempt, failed)
-        better = _in_chunks(run, (starts, some_p, None), failed.size, width, progress=False)
-        solution = merge(solution, better, failed)
+        for start in range(0, failed.size, width):
+            some = failed[start : start + width]
+            # Filled up with the number of no instance: whatever the count, the shape is one.
+            rows = np.append(some, np.full(width - some.size, n))
+            some_z, some_p = _take((z0s, mapped), np.minimum(rows, n - 1))
+            starts = retry.restart(some_z, some_p, shared, attempt, rows)
+            solution = merge(solution, run(starts, some_p, None, some.size), rows)
     return solution
 
 

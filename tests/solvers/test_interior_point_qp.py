@@ -210,3 +210,23 @@ def test_given_rank():
     np.testing.assert_allclose(found.value[0], [1.0, 1.0, 0.0], atol=1e-12)
     assert is_successful(found.result).tolist() == [True, False]
     assert np.all(np.isfinite(found.value))
+
+
+@pytest.mark.parametrize("unit", [1e8, 6e10])
+def test_rounding_of_a_large_objective_is_allowed(unit: float):
+    """What rounding alone leaves is a success, feasible to the tolerance, and as accurate as the data allow."""
+    Q, q, *rest = random_program(2)
+    solution, small = compiled(jnp.float64)((unit * Q, unit * q, *rest)), compiled(jnp.float64)((Q, q, *rest))
+    assert named(solution) == "successful"
+    size = unit * float(np.max(np.abs(Q) @ np.abs(np.asarray(small.value)) + np.abs(q)))
+    assert float(solution.stats.residual.stationarity) <= 1e-9 + 20 * np.finfo(float).eps * size
+    assert float(solution.stats.residual.feasibility) <= 1e-9
+    np.testing.assert_allclose(solution.value, small.value, atol=1e-9)
+
+
+def test_a_far_optimum_is_not_called_unbounded():
+    """A decision of size 1e8 within bounds of this size."""
+    Q, q, A, b, G, h, lower, upper = random_program(3)
+    far = compiled(jnp.float64)((Q, 1e8 * q, A, 1e8 * b, G, 1e8 * h, 1e8 * lower, 1e8 * upper))
+    assert named(far) == "successful"
+    np.testing.assert_allclose(far.value / 1e8, compiled(jnp.float64)(random_program(3)).value, atol=1e-9)

@@ -71,6 +71,15 @@ def test_retry_rescues_a_bad_start(chunked):
     np.testing.assert_allclose(rescued.value, chunked.value, atol=1e-6)
 
 
+def test_another_number_of_failures_does_not_recompile(caplog):
+    retry = Retry(lambda z0, p, key: jr.uniform(key, z0.shape, minval=0.1, maxval=1.0), key=jr.key(0))
+    options = {"in_axes": AXES, "chunk": 3, "progress": False, "retry": retry}
+    solve_batch(PROGRAM, InteriorPoint(), Z0S.at[4].set(0.0), PS, **options)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        solve_batch(PROGRAM, InteriorPoint(), Z0S.at[4].set(0.0).at[6].set(0.0), PS, **options)
+    assert not [record for record in caplog.records if "Compiling" in record.getMessage()]
+
+
 def test_gradient_from_the_host(whole):
     def total(radius):
         ps = P(radius, PS.weights)
