@@ -394,8 +394,7 @@ def _beyond_rounding(qp: Reduced, units: Units, dual: Array, at: tuple[Array, Ar
     parts = _parts(qp, units, bent + qp.c + pull, excess, defect, dual)
     # The same entries of the sizes of the terms: they are not negative, which makes them violations.
     terms = jnp.maximum(jnp.maximum(jnp.abs(bent), jnp.abs(qp.c)), jnp.abs(pull))
-    basis = units.basis
-    spread = Units(None if basis is None else jnp.abs(basis), units.column, units.row, units.eq, units.objective)
+    spread = units if units.basis is None else eqx.tree_at(lambda u: u.basis, units, jnp.abs(units.basis))
     rows = jnp.where(qp.exists, jnp.abs(qp.d), 0.0)
     sizes = _parts(qp, spread, terms, rows, jnp.abs(qp.e), dual)
     return jnp.max(parts - 10 * jnp.finfo(parts.dtype).eps * jnp.maximum(sizes, 0.0), initial=0.0)
