@@ -12,6 +12,7 @@ from ._derivatives import derivatives, largest_by_rows, Residuals
 from ._models import ScaledModel
 
 Vector = Float[Array, " n"]
+_APART = 100.0  # multiples of `1 + |x|` that a feasible point must be away, by linearisation, to be given up
 
 
 class Scaling(eqx.Module):
@@ -40,6 +41,23 @@ class Evaluation(eqx.Module):
     violation_gradient: Vector
     """Gradient of `½‖h‖² + ½‖g₊‖²`."""
     is_finite: Bool[Array, ""]
+
+    def is_stuck(self, x: Vector, limits: tuple[Vector, Vector], tol: Scalar) -> tuple[Bool[Array, ""], Scalar]:
+        """Whether `x` is noticeably infeasible and far from all feasible points, and the projected gradient there.
+
+        The gradient is that of `½‖h‖² + ½‖g₊‖²`. Where it vanishes the violation has a local minimum within the bounds.
+        But rows in small units have small gradients wherever they are violated, so that the linearised way to
+        feasibility has to be long too.
+        """
+        flat = jnp.max(jnp.abs(x - jnp.clip(x - self.violation_gradient, *limits)), initial=0.0)
+        squares = jnp.sum(self.h**2) + jnp.sum(jnp.maximum(self.g, 0.0) ** 2)
+        reach = jnp.max(jnp.abs(x), initial=0.0)
+        return (self.violation > noticeable(x, tol)) & (squares >= _APART * (1.0 + reach) * flat), flat
+
+
+def noticeable(x: Vector, tol: Scalar) -> Scalar:
+    """What counts as a violation at `x`: far out, rounding alone violates constraints."""
+    return tol + 1e3 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), initial=0.0)
 
 
 def values(program: FlatProgram, x: Vector, scaling: Scaling, p: Any) -> tuple[Scalar, Array, Array]:

@@ -11,7 +11,7 @@ from ..core import RESULTS, tree_where
 from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
 from ._barrier import adapt_barrier, lower_barrier
-from ._evaluate import evaluate, Evaluation, scaling_at, values
+from ._evaluate import evaluate, Evaluation, noticeable, scaling_at, values
 from ._finish import finish
 from ._line_search import search, Trial
 from ._newton import Direction, factorise, Factors, newton_system
@@ -28,7 +28,6 @@ _MOST_RESTORATIONS = 6
 _RESTORED = 0.1  # restoration ends when the violation has fallen to this fraction
 _HOPELESS = 1e-5  # projected gradient of the violation relative to the violation: a stationary, infeasible point
 _NEARLY_HOPELESS = 1e-2  # the same, for an instance that has no step left
-_APART = 100.0  # multiples of `1 + |x|` that a feasible point must be away, by linearisation, for such a verdict
 
 
 class InteriorPoint(AbstractSolver):
@@ -161,10 +160,7 @@ class InteriorPoint(AbstractSolver):
         self, constants: Constants, old: State, new: State, at: Evaluation, trial: Trial, lost: Array, stall_tol: Scalar
     ) -> tuple[Bool[Array, ""], RESULTS]:
         """Whether to stop an instance that cannot go on, and the reason."""
-        flat, reach = _infeasible_slope(constants, old, at), jnp.max(jnp.abs(old.x), initial=0.0)
-        # Rows in small units have small gradients wherever they are violated: they must be far from any solution too.
-        squares = jnp.sum(at.h**2) + jnp.sum(jnp.maximum(at.g, 0.0) ** 2)
-        violated = (at.violation > _noticeable(old.x, stall_tol)) & (squares >= _APART * (1.0 + reach) * flat)
+        violated, flat = at.is_stuck(old.x, (constants.lower, constants.upper), stall_tol)
         hopeless = violated & (flat <= _HOPELESS * at.violation) & old.restoring
         worn_out = (new.failures > _MOST_FAILURES) | (new.restorations > _MOST_RESTORATIONS)
         acceptable = old.residual <= stall_tol
@@ -196,7 +192,7 @@ class InteriorPoint(AbstractSolver):
         """
         far = jnp.max(jnp.abs(new.x), initial=0.0) > self.unbounded_at
         far = far | (at.f < -(self.unbounded_at**2) * old.scaling.objective)
-        lost = far & (at.violation <= _noticeable(old.x, tol))
+        lost = far & (at.violation <= noticeable(old.x, tol))
         step = new.x - old.x
         # Entries that hardly move are settling, not leaving; the equalities that this violates are mended.
         step = jnp.where(jnp.abs(step) >= 1e-3 * jnp.max(jnp.abs(step), initial=0.0), step, 0.0)
@@ -212,16 +208,11 @@ class InteriorPoint(AbstractSolver):
             lower = f <= at.f + 0.1 * length * falling
             excess = jnp.max(jnp.concatenate([g, jnp.abs(h)]), initial=0.0)
             beyond = jnp.max(jnp.abs(there), initial=0.0) > self.unbounded_at
-            return lower & beyond & (excess <= _noticeable(there, tol)), jnp.asarray(True)
+            return lower & beyond & (excess <= noticeable(there, tol)), jnp.asarray(True)
 
         # A loop, which a batch enters only where one of its instances has to.
         found, _ = jax.lax.while_loop(lambda carry: moves & ~carry[1], look, (jnp.asarray(False), jnp.asarray(False)))
         return (lost | found) & ~old.restoring
-
-
-def _noticeable(x: Vector, tol: Scalar) -> Scalar:
-    """What counts as a violation at `x`: far out, rounding alone violates constraints."""
-    return tol + 1e3 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), initial=0.0)
 
 
 def _unscaled(constants: Constants, state: State) -> Point:
@@ -260,12 +251,6 @@ def _unscaled_residual(constants: Constants, state: State, at: Evaluation) -> Sc
     residual = flat_residual(x, slope, at.g / scale.ineq, at.h / scale.eq, limits, (point.ineq, below, above))
     # While restoring, the slope is that of the violation.
     return jnp.where(at.is_finite & ~state.restoring, residual.largest, jnp.inf)
-
-
-def _infeasible_slope(constants: Constants, state: State, at: Evaluation) -> Scalar:
-    """Projected gradient of the violation, zero where the violation has a local minimum within the bounds."""
-    target = jnp.clip(state.x - at.violation_gradient, constants.lower, constants.upper)
-    return jnp.max(jnp.abs(jnp.where(constants.is_fixed, 0.0, state.x - target)), initial=0.0)
 
 
 def _feasible(state: State) -> Scalar:

@@ -211,9 +211,11 @@ class InteriorPointQP(AbstractSolver):
         def prove() -> tuple[Array, Array]:
             found = accepted & _is_infeasible(constants, dual, eq, pull, reach, stall_tol)
             found = found | _is_violation_least(constants, excess, defect, reach, stall_tol)
-            return found, _beyond_rounding(constants.reduced, constants.units, dual, (bent, pull, excess, defect))
+            at = (bent, pull, excess, defect)
+            return found, _beyond_rounding(constants.reduced, constants.units, dual, at)
 
-        stuck = ~solved & ((age > 0) | worn_out)
+        # Attempts that are taken back are no lack of progress yet.
+        stuck = ~solved & ((age > _ATTEMPTS) | worn_out)
         infeasible, beyond = _once(stuck, prove, (jnp.asarray(False), residual))
         result = RESULTS.where(worn_out & ~(beyond <= stall_tol), RESULTS.stalled, state.result)
         result = RESULTS.where(unbounded, RESULTS.unbounded, result)

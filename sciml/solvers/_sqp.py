@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
 from ..core import RESULTS, tree_where
 from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
-from ._evaluate import Evaluation, Scaling, scaling_at, values
+from ._evaluate import Evaluation, noticeable, Scaling, scaling_at, values
 from ._hessian import AbstractHessian, ExactHessian, ShiftedModel
 from ._interior_point_qp import InteriorPointQP, QPState
 from ._narrowing import narrowing_loop
@@ -23,6 +23,7 @@ _ARMIJO = 1e-4
 _MEMORY = 0.5  # weight of earlier merits in the reference of the line search
 _PATIENCE = 40  # iterations in which the residual must improve by a tenth, or the merit fall
 _FALL = 1e-4  # relative decrease of the merit that counts as progress
+_HELD = 1e6  # weight of entries at their bounds while the violation is reduced, relative to the matrix
 _MOST_FAILURES = 10  # steps in a row that no length made acceptable
 
 
@@ -209,7 +210,7 @@ class SQP(AbstractSolver):
         falls = accepted & solved_qp & (merit_after <= merit_at - _FALL * (1.0 + jnp.abs(merit_at)))
         age = jnp.where(improved | falls, 0, state.age + 1)
         failures = jnp.where(accepted, 0, state.failures + 1)
-        stop, result = self._judge(state, at, residual, age, failures, repair, solved_qp, stall_tol)
+        stop, result = self._judge(constants, state, at, residual, age, failures, solved_qp, stall_tol)
         # A step that failed is tried again with a larger shift.
         moved = tree_where(accepted, moved, eqx.tree_at(lambda s: s.shift, state, 80.0 * jnp.maximum(shift, 1e-4)))
         moved = tree_where(stop, state, moved)
@@ -263,19 +264,17 @@ class SQP(AbstractSolver):
         return jnp.asarray(tol, dtype), jnp.asarray(100 * tol if self.stall_tol is None else self.stall_tol, dtype)
 
     def _judge(
-        self, state: SQPState, at: Evaluation, residual: Scalar, age: Array, failures: Array,
-        repair: Array, solved_qp: Bool[Array, ""], stall_tol: Scalar,
+        self, constants: tuple[Array, Array], state: SQPState, at: Evaluation, residual: Scalar, age: Array,
+        failures: Array, solved_qp: Bool[Array, ""], stall_tol: Scalar,
     ) -> tuple[Bool[Array, ""], RESULTS]:  # fmt: skip
         """Whether to stop an instance that cannot go on, and the reason."""
-        violated = at.violation > stall_tol
+        violated, flat = at.is_stuck(state.x, constants, stall_tol)
         far = jnp.max(jnp.abs(state.x), initial=0.0) > self.unbounded_at
-        far = far & ~(at.violation > _rounded(stall_tol, state.x))
-        slope = jnp.max(jnp.abs(at.violation_gradient), initial=0.0)
-        stuck = jnp.max(jnp.abs(repair), initial=0.0) <= 1e-6 * (1.0 + jnp.max(jnp.abs(state.x), initial=0.0))
-        hopeless = violated & ~solved_qp & ((slope <= 1e-5 * at.violation) | stuck)
+        far = far & ~(at.violation > noticeable(state.x, stall_tol))
+        hopeless = violated & ~solved_qp & (flat <= 1e-5 * at.violation)
         worn_out = (age >= _PATIENCE) | (failures > _MOST_FAILURES)
         result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
-        nearly = worn_out & violated & (slope <= 1e-2 * at.violation)
+        nearly = worn_out & violated & (flat <= 1e-2 * at.violation)
         result = RESULTS.where(nearly, RESULTS.infeasible, result)
         result = RESULTS.where(far, RESULTS.unbounded, result)
         result = RESULTS.where(hopeless, RESULTS.infeasible, result)
@@ -305,23 +304,26 @@ def _subproblem(constants: tuple[Array, Array], state: SQPState, at: Evaluation,
 
 
 def _repair(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> Array:
-    """A Levenberg-Marquardt step on `½‖h‖² + ½‖g₊‖²`, projected onto the bounds.
+    """A Levenberg-Marquardt step on `½‖h‖² + ½‖g₊‖²`; the search for its length follows the bounds.
 
     Where the model eliminates its equalities, they are satisfied to first order and the rest is reduced.
     """
-    model, dtype = at.model.straight(), state.x.dtype
-    violated = jnp.concatenate([jnp.where(at.g > 0, 1.0, 0.0).astype(dtype), jnp.zeros(2 * state.x.size, dtype)])
+    model, (lower, upper), x = at.model.straight(), _ordered(constants), state.x
+    if model.eliminates:
+        gradient, level, soft = at.violation_gradient - model.equalities_transposed(at.h), -at.h, 1e-6
+    else:
+        gradient, level, soft = at.violation_gradient, jnp.zeros_like(at.h), 1.0
+    held = jnp.concatenate([jnp.zeros(at.g.size, bool), (x <= lower) & (gradient > 0), (x >= upper) & (gradient < 0)])
+    violated = jnp.concatenate([at.g > 0, jnp.zeros(2 * x.size, bool)]).astype(x.dtype)
     size = model.largest_diagonal(violated) + model.eq_size()
     size = jnp.where(size > 0, size, 1.0)
-    zero = jnp.zeros((), dtype)
-    if model.eliminates:
-        gradient, level, soft = at.violation_gradient - model.equalities_transposed(at.h), -at.h, zero + 1e-6
-    else:
-        gradient, level, soft = at.violation_gradient, jnp.zeros_like(at.h), zero + 1.0
-    factors = model.factorise(violated, 1e-3 * size, soft)
+    # Entries that their bounds hold back stay there.
+    weights = jnp.where(held, _HELD * size, violated)
+    # Steps that failed raise the shift: shorter ones come next.
+    damping = 1e-3 * size + jnp.where(state.failures > 0, state.shift, 0.0)
+    factors = model.factorise(weights, damping, jnp.asarray(soft, x.dtype))
     dx, _ = model.solve(factors, -gradient, level)
-    dx = jnp.where(factors.is_definite & jnp.all(jnp.isfinite(dx)), dx, -gradient / size)
-    return jnp.clip(state.x + dx, *_ordered(constants)) - state.x
+    return jnp.where(factors.is_definite & jnp.all(jnp.isfinite(dx)), dx, -gradient / size)
 
 
 def _merit(program: FlatProgram, x: Array, scaling: Scaling, penalty: Scalar, p: Any, is_l1: Bool[Array, ""]) -> Scalar:
@@ -358,16 +360,11 @@ def _followed(
         end = jnp.clip(x + far * dx, *_ordered(constants))
         f, g, h = values(program, end, state.scaling, p)
         violation = jnp.max(jnp.concatenate([g, jnp.abs(h)]), initial=0.0)
-        keeps = (f <= at.f + 0.5 * far * slope) & (violation <= _rounded(stall_tol, end))
+        keeps = (f <= at.f + 0.5 * far * slope) & (violation <= noticeable(end, stall_tol))
         return jnp.asarray(False), jnp.where(keeps & jnp.isfinite(f), far, carry[1])
 
     start = (relevant & feasible & (slope < 0) & (size * length > 100 * eps), length)
     return jax.lax.while_loop(lambda carry: carry[0], follow, start)[1]
-
-
-def _rounded(tol: Scalar, x: Array) -> Scalar:
-    """A tolerance for violations far from the origin, where rounding is large."""
-    return tol + 1e3 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), initial=0.0)
 
 
 def _search(
