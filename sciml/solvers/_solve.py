@@ -41,6 +41,9 @@ def solve(
 ) -> Solution:
     """A local solution of `program` at the instance `p`, with multipliers and derivatives.
 
+    A success is a KKT point, which is a condition of first order: a start exactly at a saddle is one. Where the program
+    is not convex, a `pivot` of zero in `derivative_health` says that the point is no strict minimum.
+
     For one instance; `jax.vmap(lambda p: sciml.solve(program, solver, z0, p, throw=False))(ps)` solves a batch, under
     `jit`, `grad` and `jvp` alike.
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
 
-from ..core import RESULTS, tree_where
+from ..core import RESULTS, tree_where, wrong_type
 from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
 from ._evaluate import Evaluation, noticeable, Scaling, scaling_at, values
@@ -93,6 +93,11 @@ class SQP(AbstractSolver):
     scale_to: ScalarLike = 100.0
     unbounded_at: ScalarLike = 1e10
     scan: AbstractScan = Sequential()
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.hessian, AbstractHessian):
+            fix = "pass an instance, such as `GaussNewton(residual)`"
+            raise wrong_type("hessian", repr(self.hessian), "a Hessian object", fix)
 
     def suited(self, program: FlatProgram) -> FlatProgram:
         """The program with the chosen recursion over its stages."""

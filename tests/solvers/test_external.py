@@ -100,7 +100,7 @@ def test_failures_are_named(solver: AbstractSolver) -> None:
 
 
 def test_success_is_our_residual_and_not_the_claim(solver: AbstractSolver) -> None:
-    # 1e-15 is below what rounding leaves of these numbers, whatever the package says.
+    # 1e-18 is below what rounding leaves of these numbers, whatever the package says.
     strict = type(solver)(tol=1e-18, polish=None)
     assert not jnp.any(is_successful(batch(strict)(BATCH).result))
 

@@ -211,3 +211,9 @@ def test_proximal_term_shortens_the_step_of_a_quadratic_program():
     once = solve(program, SQP(hessian=Regularised(3.0)), jnp.zeros(1), max_steps=1, throw=False)
     assert once.result == RESULTS.max_steps_reached
     np.testing.assert_allclose(once.value, [0.25], atol=1e-8)
+
+
+@pytest.mark.parametrize("wrong", [GaussNewton, lambda z, p: z])
+def test_a_hessian_is_an_object(wrong):
+    with pytest.raises(TypeError, match="pass an instance, such as `GaussNewton"):
+        SQP(hessian=wrong)
