@@ -93,18 +93,16 @@ def accuracy_rows(item: str, case: str, seed: int, data: dict[str, np.ndarray], 
 def ratio_rows(item: str, case: str, record: dict[str, Any]) -> list[dict]:
     """The ratios to every rival; targets for those that have one."""
     rows = []
-    for who in record["contestants"]:
-        if who == OURS:
-            continue
+    for who in [name for name in record["contestants"] if name not in OWN]:
         for action, words in ACTIONS.items():
-            ratio = common.paired(record, (OURS, action), (who, action))
-            if ratio is None:
+            ratios = {name: common.paired(record, (name, action), (who, action)) for name in OWN}
+            if ratios[OURS] is None:
                 continue
             targets = {"forward": FORWARD, "backward": BACKWARD} if (who, case) == (MOREAU, "float64, shared") else {}
-            rows.append(row(item, f"CPU time / that of {who}, {words}", {OURS: ratio}, target=targets.get(action)))
-        faster = common.paired(record, (who, "forward"), (OURS, "forward"))
+            rows.append(row(item, f"CPU time / that of {who}, {words}", ratios, target=targets.get(action)))
+        faster = {name: common.paired(record, (who, "forward"), (name, "forward")) for name in OWN}
         if (who, case) == (IMPLICIT, "float32, shared"):
-            rows.append(row(item, f"times faster than {who}", {OURS: faster}, target=SPEED_UP, better="higher"))
+            rows.append(row(item, f"times faster than {who}", faster, target=SPEED_UP, better="higher"))
     return rows
 
 
