@@ -263,7 +263,11 @@ def solved(name: str, data: list[Data]):
     return solution, points, [NAMES[int(k)] for k in solution.result._value]
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+WIDTHS = "the last quadratic programs of a batch run in a narrower one, which rounds otherwise: steps differ by one"
+WIDE = pytest.param("SQP", marks=pytest.mark.xfail(strict=True, reason=WIDTHS))
+
+
+@pytest.mark.parametrize("name", [*(name for name in SOLVERS if name != "SQP"), WIDE])
 def test_success_is_true_and_neighbours_do_not_notice(name: str):
     right = SOLVERS[name][1]
     kinds = {kind.__name__: kind for kind in right}
@@ -286,9 +290,7 @@ def test_success_is_true_and_neighbours_do_not_notice(name: str):
         calm = regular(np.random.default_rng(0))
         other, *_ = solved(name, [d if ok else calm for d, ok in zip(data, good, strict=True)])
         np.testing.assert_allclose(other.value[good], solution.value[good], rtol=1e-12, atol=1e-12)
-        # The last instances of `SQP`'s quadratic programs run in a narrower batch, which rounds otherwise.
-        slack = 1 if name == "SQP" else 0
-        np.testing.assert_allclose(other.stats.steps[good], solution.stats.steps[good], atol=slack, rtol=0)
+        np.testing.assert_array_equal(other.stats.steps[good], solution.stats.steps[good])
 
     check()
 
