@@ -264,7 +264,7 @@ def solved(name: str, data: list[Data]):
 
 
 WIDTHS = "the last quadratic programs of a batch run in a narrower one, which rounds otherwise: steps differ by one"
-WIDE = pytest.param("SQP", marks=pytest.mark.xfail(strict=True, reason=WIDTHS))
+WIDE = pytest.param("SQP", marks=pytest.mark.xfail(strict=False, reason=WIDTHS))  # by rounding: not everywhere
 
 
 @pytest.mark.parametrize("name", [*(name for name in SOLVERS if name != "SQP"), WIDE])
