@@ -19,4 +19,5 @@ from ._trees import (
     tree_allfinite as tree_allfinite,
     tree_size as tree_size,
     tree_where as tree_where,
+    where_needed as where_needed,
 )

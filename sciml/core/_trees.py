@@ -59,6 +59,22 @@ def tree_where(pred: Bool[Array, ""], on_true: Any, on_false: Any) -> Any:
     return jtu.tree_map(lambda a, b: jnp.where(pred, a, b), on_true, on_false)
 
 
+def where_needed(needed: Bool[Array, ""], compute: Callable[[], Any], default: Any) -> Any:
+    """`compute()` where it is needed, else `default`, a tree of arrays like it.
+
+    A loop of one turn: under `vmap` a batch computes it only if one of its instances needs it.
+    """
+    compute, inputs = jax.closure_convert(compute)
+
+    def once(carry: tuple[Array, Any]) -> tuple[Array, Any]:
+        # All that is computed from depends on the carry: what does not, a compiler takes out of the loop, and then it
+        # is computed always, and beside other work (decision 2).
+        _, here = jax.lax.optimization_barrier((carry[0], inputs))
+        return jnp.asarray(False), compute(*here)
+
+    return jax.lax.while_loop(lambda carry: carry[0], once, (jnp.asarray(needed), default))[1]
+
+
 def tree_allfinite(tree: Any) -> Bool[Array, ""]:
     """Whether every floating-point entry is finite."""
     leaves = [jnp.all(jnp.isfinite(x)) for x in jtu.tree_leaves(tree) if eqx.is_inexact_array(x)]

@@ -14,13 +14,9 @@ from ._duals import Duals
 from ._program import AbstractProgram, bounds, constraints
 from ._quadratic import Quadratic
 from ._stages import Staged
-from ._vectors import unravel, vector
+from ._vectors import as_it_is, unravel, vector
 
 Vector = Float[Array, " n"]
-
-
-def _as_it_is(x: Any) -> Any:
-    return x
 
 
 class FlatProgram(eqx.Module):
@@ -41,7 +37,7 @@ class FlatProgram(eqx.Module):
     """The rank of the equalities' Jacobian, where it is known beforehand."""
     is_bounded: bool = eqx.field(static=True, default=True)
     """Whether there is any bound on the decision at all."""
-    decision: Callable[[Any], Any] = eqx.field(static=True, default=_as_it_is)
+    decision: Callable[[Any], Any] = eqx.field(static=True, default=as_it_is)
     """The user's structure of a vector."""
     scan: eqx.Module | None = None
     """How recursions over the stages are run, where a solver has chosen; see `solvers.AbstractScan`."""

@@ -10,6 +10,8 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Scalar
 
+from ._vectors import as_it_is
+
 
 class Stages(eqx.Module):
     """Where the entries of a transcribed optimal-control problem stand in its vectors.
@@ -60,10 +62,6 @@ def _as_they_are(x: Array, u: Array, w: Any) -> tuple[Array, Array, Any]:
     return x, u, w
 
 
-def _as_it_is(x: Array) -> Array:
-    return x
-
-
 class Staged(eqx.Module):
     """An optimal-control program stage by stage, over vectors: what its derivatives are made of, one stage at a time.
 
@@ -79,7 +77,7 @@ class Staged(eqx.Module):
     """`p -> (x_0, w)`, with signals `w` of leading axis `N`, or None."""
     arguments: Callable[[Array, Array, Any], tuple[Any, Any, Any]] = eqx.field(static=True, default=_as_they_are)
     """`(x_k, u_k, w_k)` of `stage` in the user's structures."""
-    state: Callable[[Array], Any] = eqx.field(static=True, default=_as_it_is)
+    state: Callable[[Array], Any] = eqx.field(static=True, default=as_it_is)
     """A state in the user's structure."""
 
     def closed(self, p: Any) -> "Staged":

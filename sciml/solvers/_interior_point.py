@@ -3,11 +3,10 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Scalar, ScalarLike
 
-from ..core import RESULTS, tree_where
+from ..core import RESULTS, tree_where, where_needed
 from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
 from ._barrier import adapt_barrier, lower_barrier
@@ -200,7 +199,7 @@ class InteriorPoint(AbstractSolver):
         falling = at.gradient @ step
         moves = (jnp.max(jnp.abs(old.x), initial=0.0) > self.unbounded_at**0.5) & (falling < 0) & (old.finishing == 0)
 
-        def look(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        def look() -> Bool[Array, ""]:
             there = old.x + length * step
             *_, h = values(program, there, old.scaling, p)
             there = jnp.clip(there + factors.mended(h), constants.lower, constants.upper)
@@ -208,11 +207,9 @@ class InteriorPoint(AbstractSolver):
             lower = f <= at.f + 0.1 * length * falling
             excess = jnp.max(jnp.concatenate([g, jnp.abs(h)]), initial=0.0)
             beyond = jnp.max(jnp.abs(there), initial=0.0) > self.unbounded_at
-            return lower & beyond & (excess <= noticeable(there, tol)), jnp.asarray(True)
+            return lower & beyond & (excess <= noticeable(there, tol))
 
-        # A loop, which a batch enters only where one of its instances has to.
-        found, _ = jax.lax.while_loop(lambda carry: moves & ~carry[1], look, (jnp.asarray(False), jnp.asarray(False)))
-        return (lost | found) & ~old.restoring
+        return (lost | where_needed(moves, look, jnp.asarray(False))) & ~old.restoring
 
 
 def _unscaled(constants: Constants, state: State) -> Point:

@@ -1,6 +1,5 @@
 """A primal-dual interior-point method for convex quadratic programs, one instance of a batch at a time."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
 
-from ..core import RESULTS, tree_where
+from ..core import RESULTS, tree_where, where_needed
 from ..programs import FlatProgram
 from ._abstract import AbstractSolver, Point
 from ._presolve import Reduced, Units
@@ -158,7 +157,7 @@ class InteriorPointQP(AbstractSolver):
         usable = system.factors.is_definite & jnp.isfinite(residual) & jnp.all(jnp.isfinite(slack))
         # Where refinement leads no further and the signs are right, rounding has the last word.
         doubtful = attempt & agrees & (residual > stall_tol)
-        beyond = _once(doubtful, lambda: _beyond_rounding(qp, units, dual, at), residual)
+        beyond = where_needed(doubtful, lambda: _beyond_rounding(qp, units, dual, at), residual)
         solved = usable & ((residual <= tol) | (attempt & agrees & (beyond <= stall_tol)))
         accepted = usable & (~attempt | solved)
         new = (x, slack, dual, eq, *at, residual)
@@ -216,7 +215,7 @@ class InteriorPointQP(AbstractSolver):
 
         # Attempts that are taken back are no lack of progress yet.
         stuck = ~solved & ((age > _ATTEMPTS) | worn_out)
-        infeasible, beyond = _once(stuck, prove, (jnp.asarray(False), residual))
+        infeasible, beyond = where_needed(stuck, prove, (jnp.asarray(False), residual))
         result = RESULTS.where(worn_out & ~(beyond <= stall_tol), RESULTS.stalled, state.result)
         result = RESULTS.where(unbounded, RESULTS.unbounded, result)
         result = RESULTS.where(infeasible, RESULTS.infeasible, result)
@@ -383,11 +382,6 @@ def _parts(qp: Reduced, units: Units, slope: Array, excess: Array, r_eq: Array, 
     signs = jnp.where(qp.is_equality, 0.0, -dual) / (units.row * units.objective)
     eq = jnp.abs(r_eq / units.eq) if r_eq.size else jnp.abs(r_eq)
     return jnp.concatenate([jnp.abs(units.slope(slope)), violation, products, signs, eq])
-
-
-def _once(needed: Bool[Array, ""], compute: Callable[[], Any], default: Any) -> Any:
-    """`compute()` where it is needed: a loop of one turn, which a batch enters only where an instance has to."""
-    return jax.lax.while_loop(lambda carry: carry[0], lambda _: (jnp.asarray(False), compute()), (needed, default))[1]
 
 
 def _beyond_rounding(qp: Reduced, units: Units, dual: Array, at: tuple[Array, Array, Array, Array]) -> Scalar:

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Scalar
 
+from ..core import where_needed
 from ..programs import FlatProgram
 from ._evaluate import Evaluation, values
 from ._newton import Direction, Factors, restoration_barrier
 from ._state import Constants, distances, fraction, largest_step, State, Vector
 
-# Trial steps: the way to the boundary, halved so often; the second rung is the corrected step.
-_HALVINGS = (0, 1, 2, 3, 4, 6, 8, 10, 13, 16)
+# Trial steps: the way to the boundary, halved so often.
+_HALVINGS = (1, 2, 3, 4, 6, 8, 10, 13, 16)
 _ARMIJO = 1e-4
 
 
@@ -117,22 +118,23 @@ def search(
     )
     first = fraction_of(longest)
 
-    def correct(carry: tuple[_Attempt, Array]) -> tuple[_Attempt, Array]:
+    def correct() -> _Attempt:
         offset = longest * (at.g + state.slack) + first.g + state.slack + longest * direction.slack
         offset = jnp.concatenate([offset, jnp.zeros_like(direction.rows[offset.size :])])
         other = factors.corrected(longest * at.h + first.h, offset, state.dual)
         length = _longest(constants, state, other)
         # Judged like the step that it corrects.
-        found = trials.at(state.x + length * other.x, state.slack + length * other.slack, longest)
-        return _either(carry[0], found), carry[1] + 1
+        return _either(first, trials.at(state.x + length * other.x, state.slack + length * other.slack, longest))
 
     def shorten(carry: tuple[_Attempt, Array]) -> tuple[_Attempt, Array]:
         length = longest * 0.5 ** jnp.asarray(_HALVINGS, state.x.dtype)[carry[1]]
         return _either(carry[0], fraction_of(length)), carry[1] + 1
 
-    going = lambda last: lambda carry: ~(carry[0].accepted | (state.finishing > 0)) & (carry[1] < last)
-    carry = jax.lax.while_loop(going(1), correct, (first, jnp.asarray(0)))
-    found, _ = jax.lax.while_loop(going(len(_HALVINGS)), shorten, carry)
+    rejected = lambda trial: ~(trial.accepted | (state.finishing > 0))
+    has_constraints = at.g.size + at.h.size > 0
+    found = where_needed(rejected(first), correct, first) if has_constraints else first
+    going = lambda carry: rejected(carry[0]) & (carry[1] < len(_HALVINGS))
+    found, _ = jax.lax.while_loop(going, shorten, (found, jnp.asarray(0)))
     violated = jnp.concatenate([jnp.maximum(found.g, 0.0), jnp.abs(found.h)])
     pick = lambda new, old: jnp.where(found.accepted, new, old)
     return Trial(

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Scalar, ScalarLike
 
-from ..core import RobustLU
+from ..core import RobustLU, where_needed
 from ..programs import bound_multipliers, FlatProgram
 from ._models import Model, model_at
 
@@ -156,13 +156,9 @@ def factorise(matrix: KKTMatrix) -> _Factored:
     divisor = matrix.softness + delta * rows * matrix.active
     attempt = lambda rho: matrix.model.factorise(matrix.active / divisor, rho * x, delta * eq)
     # So little that a Hessian with a condition number of 1e11 is solved with exactly. Where the matrix is singular,
-    # rounding may leave that without a factor: then once more, in a loop that other batches do not enter.
-    carry = attempt(jnp.asarray(rho, dtype)), jnp.asarray(False)
-    factors, _ = jax.lax.while_loop(
-        lambda carry: ~(carry[0].is_definite | carry[1]),
-        lambda _: (attempt(jnp.asarray(more, dtype)), jnp.asarray(True)),
-        carry,
-    )
+    # rounding may leave that without a factor: then once more.
+    factors = attempt(jnp.asarray(rho, dtype))
+    factors = where_needed(~factors.is_definite, lambda: attempt(jnp.asarray(more, dtype)), factors)
     return _Factored(matrix, factors, divisor, scale)
 
 

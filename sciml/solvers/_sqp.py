@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
 
-from ..core import RESULTS, tree_where, wrong_type
+from ..core import RESULTS, tree_where, where_needed, wrong_type
 from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
 from ._evaluate import Evaluation, noticeable, Scaling, scaling_at, values
@@ -136,7 +136,6 @@ class SQP(AbstractSolver):
     def step(self, program: FlatProgram, constants: tuple[Array, Array], state: SQPState, p: Any) -> SQPState:
         """One quadratic program and one line search."""
         tol, _ = self._tolerances(state.x.dtype)
-        no = jnp.asarray(False)
         multipliers = (state.dual[: state.scaling.ineq.size], state.eq)
         at = self.hessian.evaluate(program, state.x, multipliers, state.scaling, p)
         residual = _residual(constants, state, at)
@@ -152,9 +151,9 @@ class SQP(AbstractSolver):
             ),
         )
         state = tree_where(solved, ended, state)
-        # A loop of one turn: a batch in which all are done does nothing here.
-        advance = lambda carry: (no, self._advance(program, constants, carry[1], p, at, residual))
-        return jax.lax.while_loop(lambda carry: carry[0], advance, (~state.stopped, state))[1]
+        # A batch in which all are done does nothing here.
+        advance = lambda: self._advance(program, constants, state, p, at, residual)
+        return where_needed(~state.stopped, advance, state)
 
     def _advance(
         self, program: FlatProgram, constants: tuple[Array, Array], state: SQPState, p: Any,
@@ -166,18 +165,11 @@ class SQP(AbstractSolver):
         shift, qp = model.shift, _subproblem(constants, state, at, model)
         found, solved_qp, steps = self._solve(program, qp, state, p, tol)
         violation = jnp.sum(jnp.maximum(at.g, 0.0)) + jnp.sum(jnp.abs(at.h))
-        mend = lambda carry: (~carry[0], _repair(constants, state, at))
-        _, repair = jax.lax.while_loop(lambda carry: carry[0], mend, (~solved_qp, jnp.zeros_like(state.x)))
+        repair = where_needed(~solved_qp, lambda: _repair(constants, state, at), jnp.zeros_like(state.x))
         dx = jnp.where(solved_qp, found.x, repair)
         dual, eq = tree_where(solved_qp, (found.dual, found.eq), (state.dual, state.eq))
 
-        rows = jnp.concatenate([dual[: at.g.size], eq])
-        needed = 1.1 * jnp.max(jnp.abs(rows), initial=0.0) + 1e-3
-        penalty = jnp.where(needed > state.penalty, needed, jnp.maximum(needed, 0.5 * state.penalty))
-        merit_at = at.f + penalty * violation
-        # Another penalty is another merit function: its reference starts anew.
-        same = (penalty == state.penalty) & jnp.isfinite(state.reference)
-        reference = jnp.where(same, jnp.maximum(state.reference, merit_at), merit_at)
+        penalty, merit_at, reference = _penalised(state, at, dual, eq, violation)
         slope = jnp.where(solved_qp, at.gradient @ dx - penalty * violation, at.violation_gradient @ dx)
         measure = lambda x: _merit(program, x, state.scaling, penalty, p, solved_qp)
         start = jnp.where(solved_qp, reference, 0.5 * (jnp.sum(jnp.maximum(at.g, 0.0) ** 2) + jnp.sum(at.h**2)))
@@ -287,6 +279,18 @@ class SQP(AbstractSolver):
         return worn_out | far | hopeless | ~at.is_finite, result
 
 
+def _penalised(
+    state: SQPState, at: Evaluation, dual: Array, eq: Array, violation: Scalar
+) -> tuple[Scalar, Scalar, Scalar]:
+    """A penalty above the multipliers, which falls by halves; the merit with it; and what the next merit is held to."""
+    needed = 1.1 * jnp.max(jnp.abs(jnp.concatenate([dual[: at.g.size], eq])), initial=0.0) + 1e-3
+    penalty = jnp.where(needed > state.penalty, needed, jnp.maximum(needed, 0.5 * state.penalty))
+    merit = at.f + penalty * violation
+    # Another penalty is another merit function: its reference starts anew.
+    same = (penalty == state.penalty) & jnp.isfinite(state.reference)
+    return penalty, merit, jnp.where(same, jnp.maximum(state.reference, merit), merit)
+
+
 def _ordered(constants: tuple[Array, Array]) -> tuple[Array, Array]:
     lower, upper = constants
     return lower, jnp.maximum(lower, upper)
@@ -361,15 +365,14 @@ def _followed(
     feasible = at.violation <= stall_tol
     far = 2.0 * jnp.asarray(unbounded_at, x.dtype) / jnp.where(size > 0, size, 1.0)
 
-    def follow(carry: tuple[Array, Scalar]) -> tuple[Array, Scalar]:
+    def follow() -> Scalar:
         end = jnp.clip(x + far * dx, *_ordered(constants))
         f, g, h = values(program, end, state.scaling, p)
         violation = jnp.max(jnp.concatenate([g, jnp.abs(h)]), initial=0.0)
         keeps = (f <= at.f + 0.5 * far * slope) & (violation <= noticeable(end, stall_tol))
-        return jnp.asarray(False), jnp.where(keeps & jnp.isfinite(f), far, carry[1])
+        return jnp.where(keeps & jnp.isfinite(f), far, length)
 
-    start = (relevant & feasible & (slope < 0) & (size * length > 100 * eps), length)
-    return jax.lax.while_loop(lambda carry: carry[0], follow, start)[1]
+    return where_needed(relevant & feasible & (slope < 0) & (size * length > 100 * eps), follow, length)
 
 
 def _search(
@@ -388,20 +391,20 @@ def _search(
         value = measure(jnp.clip(x + length * dx, *_ordered(constants)))
         return jnp.isfinite(value) & (value <= start + _ARMIJO * length * slope + noise)
 
-    def bend(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def bend() -> tuple[Array, Array]:
         back = correct(x + dx)
         bent = dx + back
         # A correction as long as the step is none.
         helps = good(one, bent) & (jnp.linalg.norm(back) <= 0.5 * jnp.linalg.norm(dx))
-        return jnp.where(helps, bent, dx), helps, carry[2] + 1
+        return jnp.where(helps, bent, dx), helps
 
     def halve(carry: tuple[Scalar, Array, Array]) -> tuple[Scalar, Array, Array]:
         length, _, count = carry
         return 0.5 * length, good(0.5 * length, dx), count + 1
 
     one, none = jnp.ones((), x.dtype), jnp.asarray(0)
-    once = lambda carry: ~carry[1] & correctable & (carry[2] < 1)
-    bent, accepted, _ = jax.lax.while_loop(once, bend, (dx, good(one, dx), none))
+    accepted = good(one, dx)
+    bent, accepted = where_needed(~accepted & correctable, bend, (dx, accepted))
     going = lambda carry: ~carry[1] & (carry[2] < _HALVINGS)
     length, accepted, _ = jax.lax.while_loop(going, halve, (one, accepted, none))
     return length, accepted, bent

@@ -163,20 +163,23 @@ def neighbours(name: str) -> np.ndarray:
     return ps[:, None] + STEP * np.concatenate([np.zeros((1, size)), np.eye(size), -np.eye(size)])
 
 
+def batch_of(name: str, dtype: Any = jnp.float64) -> Array:
+    ps = neighbours(name)
+    return jnp.asarray(ps.reshape(-1, ps.shape[-1]), dtype)
+
+
 @cache
-def compiled(solver: AbstractSolver, name: str, dtype: Any) -> Callable[[np.ndarray], Any]:
-    """The solutions of a batch; of another size it would be traced again, and raises."""
+def compiled(solver: AbstractSolver, name: str, dtype: Any) -> Any:
+    """The solutions of a batch, under `jit`; of another size it would be traced again, and raises."""
     chosen = member(name, dtype)
     batch = eqx.debug.assert_max_traces(jax.vmap(lambda p: alone(solver, chosen, p)), max_traces=1)
-    run = jax.jit(batch)
-    return lambda ps: run(jnp.asarray(ps, dtype))
+    return jax.jit(batch)
 
 
 @cache
 def solved(solver: AbstractSolver, name: str, dtype: Any = jnp.float64) -> Any:
     """The solutions at `neighbours`, instance after instance."""
-    ps = neighbours(name)
-    return compiled(solver, name, dtype)(ps.reshape(-1, ps.shape[-1]))
+    return compiled(solver, name, dtype)(batch_of(name, dtype))
 
 
 class Told(AbstractSolver):

@@ -17,6 +17,7 @@ from jaxtyping import Array
 
 from sciml.core import is_successful
 from sciml.solvers import AbstractSolver, derivative_health, KKTAdjoint, LeastNorm, Smoothed
+from tests.laws.chain import side_by_side
 from tests.laws.members import alone, flat, GENERAL, instances, member, pairs, QUICK, solved, STEP, Told
 
 SLOW = pytest.param("control", marks=pytest.mark.slow)
@@ -46,8 +47,8 @@ def differences(solver: AbstractSolver, name: str) -> np.ndarray:
 
 
 @cache
-def jacobian(name: str, mode: Callable, dtype: Any = jnp.float64) -> Callable:
-    """The Jacobians at the instances of a program as a function of the adjoint, which may hold numbers."""
+def batch(name: str, mode: Callable, dtype: Any) -> Any:
+    """The Jacobians at given solutions and instances of a program, under `jit`, with any adjoint."""
 
     chosen = member(name, dtype)
 
@@ -58,8 +59,13 @@ def jacobian(name: str, mode: Callable, dtype: Any = jnp.float64) -> Callable:
 
         return mode(told)(p)
 
-    batch = jax.jit(jax.vmap(one, in_axes=(0, 0, None)))
-    return lambda adjoint: batch(roots(name).astype(dtype), jnp.asarray(instances(name), dtype), adjoint)
+    return jax.jit(jax.vmap(one, in_axes=(0, 0, None)))
+
+
+def jacobian(name: str, mode: Callable, dtype: Any = jnp.float64) -> Callable:
+    """The Jacobians at the instances of a program as a function of the adjoint."""
+    where = roots(name).astype(dtype), jnp.asarray(instances(name), dtype)
+    return lambda adjoint: batch(name, mode, dtype)(*where, adjoint)
 
 
 @cache
@@ -82,6 +88,15 @@ def test_reverse_mode_agrees_with_differences(solver: AbstractSolver, name: str)
 @each
 def test_forward_mode_is_reverse_mode(name: str):
     assert error(jacobian(name, jax.jacfwd)(KKTAdjoint()), exact(name)) <= 1e-10
+
+
+@each
+@pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd])
+def test_factorisations_of_a_batch_are_one_chain(name: str, mode: Callable):
+    """Decision 2: two at once may wait for each other for ever."""
+    given = roots(name), jnp.asarray(instances(name)), KKTAdjoint()
+    program = batch(name, mode, jnp.float64).lower(*given).compile()
+    assert list(side_by_side(program.as_text())) == []
 
 
 @each

@@ -7,17 +7,13 @@ import numpy as np
 import sciml.solvers
 from sciml.core import is_successful
 from sciml.solvers import AbstractSolver, InteriorPointQP, Race
-from tests.laws.members import alone, compiled, flat, instances, member, neighbours, pairs, solved, SOLVERS
+from tests.laws.chain import side_by_side
+from tests.laws.members import alone, batch_of, compiled, flat, instances, member, pairs, solved, SOLVERS
 
 
 def answers(solution) -> np.ndarray:
     """Decision and multipliers, a row for each instance."""
     return np.asarray(jax.vmap(flat)((solution.value, solution.duals)))
-
-
-def batch_of(name: str) -> np.ndarray:
-    ps = neighbours(name)
-    return ps.reshape(-1, ps.shape[-1])
 
 
 def test_every_public_solver_is_under_these_laws():
@@ -58,9 +54,8 @@ def test_order_does_not_matter(solver: AbstractSolver, name: str):
 
 @pairs()
 def test_failed_neighbours_do_no_harm(solver: AbstractSolver, name: str):
-    ps = batch_of(name)
-    ps[1::3] = np.nan
-    other, good = compiled(solver, name, jnp.float64)(ps), ~np.isnan(ps[:, 0])
+    ps = batch_of(name).at[1::3].set(jnp.nan)
+    other, good = compiled(solver, name, jnp.float64)(ps), ~jnp.isnan(ps[:, 0])
     np.testing.assert_array_equal(is_successful(other.result), good)
     assert np.all(np.isfinite(answers(other)))
     np.testing.assert_allclose(answers(other)[good], answers(solved(solver, name))[good], rtol=1e-12, atol=1e-12)
@@ -79,3 +74,10 @@ def test_float32(solver: AbstractSolver, name: str):
     tol = 1e-5 if isinstance(solver, InteriorPointQP) else 1e-4
     assert float(jnp.max(single.stats.residual.largest)) <= tol
     np.testing.assert_allclose(answers(single), answers(double), atol=0.1 if name == "control" else 30 * tol)
+
+
+@pairs()
+def test_factorisations_of_a_batch_are_one_chain(solver: AbstractSolver, name: str):
+    """Decision 2: two at once may wait for each other for ever."""
+    program = compiled(solver, name, jnp.float64).lower(batch_of(name)).compile()
+    assert list(side_by_side(program.as_text())) == []
