@@ -4,7 +4,7 @@ from ._errors import explain as explain, invalid as invalid, wrong_type as wrong
 from ._iterate import iterate as iterate
 from ._policy import AbstractPolicy as AbstractPolicy
 from ._progress import progress_bar as progress_bar
-from ._results import is_successful as is_successful, message as message, RESULTS as RESULTS
+from ._results import is_successful as is_successful, message as message, RESULTS as RESULTS, tally as tally
 from ._robust_lu import RobustLU as RobustLU
 from ._solution import Solution as Solution
 from ._trajectory import Trajectory as Trajectory

@@ -3,6 +3,7 @@
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool
 
 
@@ -53,3 +54,13 @@ def is_successful(result: RESULTS) -> Bool[Array, "*batch"]:
 def message(result: RESULTS) -> str:
     """The cause and the cure that a single `result` states (empty for a success)."""
     return RESULTS[result]
+
+
+def tally(result: RESULTS) -> dict[str, int]:
+    """How many instances of a batch ended how, by name, the most frequent first; `{"successful": 1}` for a single one.
+
+    On the host, not under `jit`.
+    """
+    names = {int(getattr(RESULTS, name)._value): name for name in RESULTS._name_to_item}
+    values, counts = np.unique(np.asarray(result._value), return_counts=True)
+    return {names[int(values[i])]: int(counts[i]) for i in np.argsort(-counts, kind="stable")}

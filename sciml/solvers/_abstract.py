@@ -1,7 +1,7 @@
 """The protocol that every solver follows, and the counters that it reports."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, Int
@@ -39,6 +39,9 @@ class AbstractSolver(eqx.Module):
     `solve` calls `prepare` once, outside the loop (what it returns stays unbatched where it does not depend on the
     instance), then `init`, then `step` until `done`, then `finish`. A state holds arrays only.
     """
+
+    uses_start: ClassVar[bool] = True
+    """Whether `init` looks at the decision that it is given."""
 
     def suited(self, program: FlatProgram) -> FlatProgram:
         """The program with this solver's choice of how recursions over its stages are run; as it is by default."""

@@ -1,6 +1,6 @@
 """Operator splitting for convex quadratic programs: matrix products only, with one factorisation for a whole batch."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -74,6 +74,8 @@ class ADMM(AbstractSolver):
     programs, DOI 10.1007/s12532-020-00179-2. Deviations: equalities are eliminated; generalised eigenvalues instead of
     a factorisation, so that the penalty may change freely; the active set is solved for repeatedly within the loop.
     """
+
+    uses_start: ClassVar[bool] = False
 
     tol: ScalarLike | None = None
     stall_tol: ScalarLike | None = None

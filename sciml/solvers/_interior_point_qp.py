@@ -1,6 +1,6 @@
 """A primal-dual interior-point method for convex quadratic programs, one instance of a batch at a time."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -80,6 +80,8 @@ class InteriorPointQP(AbstractSolver):
     regularisation of Schwan et al. (2023), PIQP: a proximal interior-point quadratic programming solver, arXiv
     2304.00290. Deviations: one step length for primal and dual; elimination of equalities; polishing.
     """
+
+    uses_start: ClassVar[bool] = False
 
     tol: ScalarLike | None = None
     stall_tol: ScalarLike | None = None

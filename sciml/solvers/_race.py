@@ -31,7 +31,7 @@ class Race(AbstractSolver):
 
     Args:
         solver: what runs. Its `init` is called for `z0` without `warm`, and for the rival: with `warm`, the `state` of
-            an earlier solution, or from the decision in a `Guess`.
+            an earlier solution, or from the decision in a `Guess` where its `uses_start` says that it looks at one.
 
     Gradient: as `solver`.
     """
@@ -48,6 +48,10 @@ class Race(AbstractSolver):
 
     def init(self, program: FlatProgram, constants: Any, x0: Float[Array, " n"], p: Any, warm: Any) -> Any:
         """The better start of the two; the cold one without `warm`."""
+        if isinstance(warm, Guess) and not self.solver.uses_start:
+            name = type(self.solver).__name__
+            fix = "pass the `state` of an earlier solution, or race another solver"
+            raise invalid("warm", f"a `Guess` for {name}", f"a state: {name} starts from a point of its own", fix)
         cold = self.solver.init(program, constants, x0, p, None)
         if warm is None:
             return cold

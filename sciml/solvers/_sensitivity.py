@@ -262,14 +262,16 @@ def _as_vectors(matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[C
 def linear_system(
     program: FlatProgram, sensitivity: AbstractSensitivity, root: Float[Array, " r"], p: Any, ok: Bool[Array, ""]
 ) -> tuple[KKTMatrix, Float[Array, " m"], Float[Array, " m"]]:
-    """The KKT matrix at `[x, λ, ν]`, and the rows' values and multipliers; the identity for an instance that failed."""
+    """The KKT matrix at `[x, λ, ν]`, and the rows' values and multipliers; finite for an instance that failed."""
     x, ineq, eq = jnp.split(root, [program.size, program.size + program.n_ineq])
     at = conditions(program, x, ineq, eq, p)
     multipliers = row_multipliers(program, x, ineq, at.slope, p)
     counts = ok & _exists(program, p)
     active, softness = jax.lax.stop_gradient(sensitivity.rows(at.rows, multipliers))
     model = model_at(program, x, ineq, eq, p)
-    safe = jax.tree.map(lambda v: jnp.where(ok, v, jnp.zeros_like(v)), model)
+    # Entry by entry, not lane by lane: matrices that a batch shares stay shared. A failed instance has no active rows,
+    # and what is computed with its Hessian is not used.
+    safe = jax.tree.map(lambda v: jnp.where(jnp.isfinite(v), v, jnp.zeros_like(v)), model)
     none = jnp.zeros_like(active)
     return (
         KKTMatrix(safe, jnp.where(counts, active, none), jnp.where(counts, softness, none + 1.0)),

@@ -21,9 +21,11 @@ from sciml.core import (
     RobustLU,
     slice_batch,
     stack,
+    tally,
     tree_allfinite,
     tree_size,
     tree_where,
+    where_needed,
     wrong_type,
 )
 
@@ -35,6 +37,23 @@ def test_every_failure_says_cause_and_cure(name: str):
     result = getattr(RESULTS, name)
     assert not bool(is_successful(result))
     assert len(message(result)) > 40
+
+
+def test_tally_counts_outcomes():
+    kinds = [RESULTS.infeasible, RESULTS.successful, RESULTS.infeasible]
+    batch = jax.vmap(lambda bad: RESULTS.where(bad, kinds[0], kinds[1]))(jnp.array([True, False, True]))
+    assert tally(batch) == {"infeasible": 2, "successful": 1}
+    assert tally(RESULTS.stalled) == {"stalled": 1}
+
+
+def test_where_needed_computes_where_it_is_needed():
+    """What does not vary over the turns of a loop would leave it: the factorisation stays inside."""
+    matrices = jnp.stack([jnp.eye(3), jnp.full((3, 3), jnp.nan)])
+    first = lambda needed, a: where_needed(needed, lambda: jnp.linalg.cholesky(a)[0, 0], jnp.asarray(7.0))
+    run = jax.jit(jax.vmap(first))
+    np.testing.assert_array_equal(run(jnp.array([True, False]), matrices), [1.0, 7.0])
+    entry = run.lower(jnp.array([True, False]), matrices).compile().as_text().split("ENTRY")[1]
+    assert "while" in entry and "cholesky" not in entry.split("while")[0]
 
 
 def test_results_of_other_libraries_promote():

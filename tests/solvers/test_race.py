@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sciml.core import is_successful
-from sciml.programs import Program
-from sciml.solvers import Guess, InteriorPoint, Race, solve, solve_batch
+from sciml.programs import Program, QuadraticProgram
+from sciml.solvers import Guess, InteriorPoint, InteriorPointQP, Race, solve, solve_batch
 
 
 def cost(z, p):
@@ -60,3 +60,6 @@ def test_without_a_rival_it_is_the_solver(cold):
 def test_messages():
     with pytest.raises(ValueError, match=r"`warm`: got 3 entries; expected the 2 entries of the decision"):
         solve(PROGRAM, Race(InteriorPoint()), Z0S[0], PS[0], warm=Guess(jnp.zeros(3)))
+    quadratic = QuadraticProgram(np.eye(2), np.ones(2), lower=0.0)
+    with pytest.raises(ValueError, match=r"`warm`: got a `Guess` for InteriorPointQP"):
+        solve(quadratic, Race(InteriorPointQP()), jnp.zeros(2), warm=Guess(jnp.zeros(2)))

@@ -263,11 +263,12 @@ def solved(name: str, data: list[Data]):
     return solution, points, [NAMES[int(k)] for k in solution.result._value]
 
 
-WIDTHS = "the last quadratic programs of a batch run in a narrower one, which rounds otherwise: steps differ by one"
-WIDE = pytest.param("SQP", marks=pytest.mark.xfail(strict=False, reason=WIDTHS))  # by rounding: not everywhere
+# The last quadratic programs of SQP run in a narrower batch, which rounds otherwise: steps may differ by one, and
+# answers by what is left of the residual.
+NEIGHBOURS = {"SQP": 1e-5}
 
 
-@pytest.mark.parametrize("name", [*(name for name in SOLVERS if name != "SQP"), WIDE])
+@pytest.mark.parametrize("name", SOLVERS)
 def test_success_is_true_and_neighbours_do_not_notice(name: str):
     right = SOLVERS[name][1]
     kinds = {kind.__name__: kind for kind in right}
@@ -286,11 +287,13 @@ def test_success_is_true_and_neighbours_do_not_notice(name: str):
                 assert right[kinds[kind]] is None or "successful" in right[kinds[kind]], (kind, seed)
                 largest = excess(data[i], *(leaf[i] for leaf in points))
                 assert largest <= 1, (kind, seed, largest)
-        # Without the lanes that failed, the others find the same in as many steps.
+        # Without the lanes that failed, the others find the same, in as many steps.
         calm = regular(np.random.default_rng(0))
         other, *_ = solved(name, [d if ok else calm for d, ok in zip(data, good, strict=True)])
-        np.testing.assert_allclose(other.value[good], solution.value[good], rtol=1e-12, atol=1e-12)
-        np.testing.assert_array_equal(other.stats.steps[good], solution.stats.steps[good])
+        tol = NEIGHBOURS.get(name, 1e-12)
+        np.testing.assert_allclose(other.value[good], solution.value[good], rtol=tol, atol=tol)
+        if name not in NEIGHBOURS:
+            np.testing.assert_array_equal(other.stats.steps[good], solution.stats.steps[good])
 
     check()
 
