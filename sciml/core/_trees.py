@@ -60,17 +60,17 @@ def tree_where(pred: Bool[Array, ""], on_true: Any, on_false: Any) -> Any:
 
 
 def where_needed(needed: Bool[Array, ""], compute: Callable[[], Any], default: Any) -> Any:
-    """`compute()` where it is needed, else `default`, a tree of arrays like it.
+    """`compute()` where it is needed, else `default`, a tree of arrays like it. Differentiable in forward mode.
 
     A loop of one turn: under `vmap` a batch computes it only if one of its instances needs it.
     """
-    compute, inputs = jax.closure_convert(compute)
+    given, rest = eqx.partition(eqx.filter_closure_convert(compute), eqx.is_array)
 
     def once(carry: tuple[Array, Any]) -> tuple[Array, Any]:
         # All that is computed from depends on the carry: what does not, a compiler takes out of the loop, and then it
         # is computed always, and beside other work (decision 2).
-        _, here = jax.lax.optimization_barrier((carry[0], inputs))
-        return jnp.asarray(False), compute(*here)
+        _, here = jax.lax.optimization_barrier((carry[0], given))
+        return jnp.asarray(False), eqx.combine(here, rest)()
 
     return jax.lax.while_loop(lambda carry: carry[0], once, (jnp.asarray(needed), default))[1]
 

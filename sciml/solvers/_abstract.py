@@ -1,7 +1,7 @@
 """The protocol that every solver follows, and the counters that it reports."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, Int
@@ -40,8 +40,10 @@ class AbstractSolver(eqx.Module):
     instance), then `init`, then `step` until `done`, then `finish`. A state holds arrays only.
     """
 
-    uses_start: ClassVar[bool] = True
-    """Whether `init` looks at the decision that it is given."""
+    @property
+    def uses_start(self) -> bool:
+        """Whether `init` looks at the decision that it is given."""
+        return True
 
     def suited(self, program: FlatProgram) -> FlatProgram:
         """The program with this solver's choice of how recursions over its stages are run; as it is by default."""

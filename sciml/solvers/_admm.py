@@ -1,6 +1,6 @@
 """Operator splitting for convex quadratic programs: matrix products only, with one factorisation for a whole batch."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -75,8 +75,6 @@ class ADMM(AbstractSolver):
     a factorisation, so that the penalty may change freely; the active set is solved for repeatedly within the loop.
     """
 
-    uses_start: ClassVar[bool] = False
-
     tol: ScalarLike | None = None
     stall_tol: ScalarLike | None = None
     relaxation: ScalarLike = 1.6
@@ -84,6 +82,11 @@ class ADMM(AbstractSolver):
     iterations: int = eqx.field(static=True, default=20)
     certainty: ScalarLike | None = None
     equilibrations: int = eqx.field(static=True, default=8)
+
+    @property
+    def uses_start(self) -> bool:
+        """No: it has a start of its own."""
+        return False
 
     def prepare(self, program: FlatProgram, p: Any) -> ADMMConstants:
         """Scales, reduces and diagonalises the program."""

@@ -1,6 +1,6 @@
 """A primal-dual interior-point method for convex quadratic programs, one instance of a batch at a time."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -81,13 +81,16 @@ class InteriorPointQP(AbstractSolver):
     2304.00290. Deviations: one step length for primal and dual; elimination of equalities; polishing.
     """
 
-    uses_start: ClassVar[bool] = False
-
     tol: ScalarLike | None = None
     stall_tol: ScalarLike | None = None
     rho: ScalarLike | None = None
     delta: ScalarLike | None = None
     equilibrations: int = eqx.field(static=True, default=8)
+
+    @property
+    def uses_start(self) -> bool:
+        """No: it has a start of its own."""
+        return False
 
     def prepare(self, program: FlatProgram, p: Any) -> QPConstants:
         """Scales and reduces the program."""

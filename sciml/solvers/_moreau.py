@@ -44,6 +44,11 @@ class Moreau(AbstractExternal):
     steps: int = eqx.field(static=True, default=200)
     polish: AbstractPolish | None = NewtonPolish()
 
+    @property
+    def uses_start(self) -> bool:
+        """No: it has a start of its own."""
+        return False
+
     def answer(self, data: Quadratic, limits: tuple[Array, Array], start: Point, tol: Scalar) -> tuple[Point, RESULTS]:
         """By one call on the host."""
         needed("moreau", "Moreau()")

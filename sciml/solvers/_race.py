@@ -11,6 +11,8 @@ from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
 from ._solve import _slope
 
+_NEGLIGIBLE = 1e-6  # a violation that starts may have
+
 
 class Guess(eqx.Module):
     """A decision that might be a good start, for `warm` of `solve` and `solve_batch` with the solver `Race`.
@@ -26,8 +28,10 @@ class Race(AbstractSolver):
     """Any solver, started from the better of the cold and the warm start, instance by instance.
 
     A warm start from yesterday's solution or from a learned predictor saves steps for most instances of a batch and
-    costs steps where it is bad. This evaluates both starts once each, before the loop, and runs the one whose largest
-    entry of the unscaled KKT residual is smaller; the cold one on a tie, and where the warm one is not finite.
+    costs steps where it is bad. This evaluates both starts once each, before the loop. Against a `state`, the one
+    with the smaller largest entry of the unscaled KKT residual runs; against a `Guess`, which has no multipliers, the
+    one with the smaller violation (beyond 1e-6), and of two without the one with the smaller objective. The cold one
+    runs on a tie, and where the warm one is not finite.
 
     Args:
         solver: what runs. Its `init` is called for `z0` without `warm`, and for the rival: with `warm`, the `state` of
@@ -37,6 +41,11 @@ class Race(AbstractSolver):
     """
 
     solver: AbstractSolver
+
+    @property
+    def uses_start(self) -> bool:
+        """As the solver."""
+        return self.solver.uses_start
 
     def suited(self, program: FlatProgram) -> FlatProgram:
         """As the solver."""
@@ -55,10 +64,11 @@ class Race(AbstractSolver):
         cold = self.solver.init(program, constants, x0, p, None)
         if warm is None:
             return cold
-        merit = self._merit(program, constants, cold, p)
+        judge = self._by_decision if isinstance(warm, Guess) else self._by_residual
+        standing = judge(program, constants, cold, p)
         # Zero, but the compiler does not know: the two starts follow each other (see the note on chains of
         # factorisations in `_newton`).
-        after = jnp.minimum(merit, 0.0)
+        after = jnp.minimum(standing[0], 0.0)
         if isinstance(warm, Guess):
             guess = ravel(as_floats(warm.value, "warm.value"))[0].astype(x0.dtype)
             if guess.shape != x0.shape:
@@ -67,7 +77,9 @@ class Race(AbstractSolver):
             hot = self.solver.init(program, constants, guess + after, p, None)
         else:
             hot = self.solver.init(program, constants, x0 + after, p, warm)
-        return tree_where(self._merit(program, constants, hot, p) < merit, hot, cold)
+        (first, second), (last_first, last_second) = judge(program, constants, hot, p), standing
+        wins = (first < last_first) | ((first == last_first) & (second < last_second))
+        return tree_where(wins, hot, cold)
 
     def step(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> Any:
         """As the solver."""
@@ -81,10 +93,18 @@ class Race(AbstractSolver):
         """As the solver."""
         return self.solver.finish(program, constants, state, p)
 
-    def _merit(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> Scalar:
-        """The largest entry of the unscaled KKT residual, infinite where it is not finite."""
+    def _by_residual(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> tuple[Scalar, Scalar]:
+        """The largest entry of the unscaled KKT residual, infinite where it is not finite; and nothing else."""
         point, _, _ = self.solver.finish(program, constants, state, p)
         limits, (slope, g, h) = program.limits(p), _slope(program, point.x, point.ineq, point.eq, p)
         below, above = bound_multipliers(point.x, slope, *limits)
         largest = flat_residual(point.x, slope, g, h, limits, (point.ineq, below, above)).largest
-        return jnp.where(jnp.isfinite(largest), largest, jnp.inf)
+        return jnp.where(jnp.isfinite(largest), largest, jnp.inf), jnp.zeros_like(largest)
+
+    def _by_decision(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> tuple[Scalar, Scalar]:
+        """The violation as far as it counts, then the objective: a decision alone has no multipliers."""
+        point, _, _ = self.solver.finish(program, constants, state, p)
+        f, g, h = program.functions(point.x, p)
+        violation = jnp.max(jnp.concatenate([g, jnp.abs(h)]), initial=_NEGLIGIBLE)
+        finite = jnp.isfinite(f) & jnp.isfinite(violation)
+        return jnp.where(finite, violation, jnp.inf), jnp.where(finite, f, jnp.inf)

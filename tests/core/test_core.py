@@ -46,14 +46,26 @@ def test_tally_counts_outcomes():
     assert tally(RESULTS.stalled) == {"stalled": 1}
 
 
-def test_where_needed_computes_where_it_is_needed():
-    """What does not vary over the turns of a loop would leave it: the factorisation stays inside."""
-    matrices = jnp.stack([jnp.eye(3), jnp.full((3, 3), jnp.nan)])
-    first = lambda needed, a: where_needed(needed, lambda: jnp.linalg.cholesky(a)[0, 0], jnp.asarray(7.0))
-    run = jax.jit(jax.vmap(first))
-    np.testing.assert_array_equal(run(jnp.array([True, False]), matrices), [1.0, 7.0])
-    entry = run.lower(jnp.array([True, False]), matrices).compile().as_text().split("ENTRY")[1]
-    assert "while" in entry and "cholesky" not in entry.split("while")[0]
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int32])
+def test_where_needed_computes_where_it_is_needed(dtype):
+    """A factorisation of what does not vary over the turns of a loop would leave an ordinary loop."""
+    matrices = jnp.stack([jnp.eye(9), 2 * jnp.eye(9)]).astype(dtype)
+    factor = lambda a: jnp.linalg.cholesky(a.astype(jnp.float32))[0, 0]
+    loop = lambda needed, once, default: jax.lax.while_loop(lambda c: c[0], lambda _: (needed & False, once()), default)
+
+    def run(choose):
+        tied = lambda needed, a: choose(needed, lambda: factor(a), jnp.asarray(7.0, jnp.float32))
+        return jax.jit(jax.vmap(tied)).lower(jnp.array([True, False]), matrices).compile()
+
+    def is_outside(compiled) -> bool:
+        entry = compiled.as_text().split("ENTRY")[1]
+        return any("lapack" in line for line in entry.splitlines() if "custom-call(" in line)
+
+    tied = run(where_needed)
+    np.testing.assert_array_equal(tied(jnp.array([True, False]), matrices), [1.0, 7.0])
+    assert not is_outside(tied)
+    untied = run(lambda needed, once, default: loop(needed, once, (needed, default))[1])
+    assert is_outside(untied), "XLA leaves it where it is: `where_needed` may be written without the tie"
 
 
 def test_results_of_other_libraries_promote():

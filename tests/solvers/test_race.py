@@ -20,8 +20,8 @@ Z0S = jnp.tile(jnp.array([-1.2, 1.0]), (8, 1))
 BAD = jnp.arange(8) % 2 == 1
 
 
-def run(solver, ps=PS, **options):
-    return solve_batch(PROGRAM, solver, Z0S, ps, progress=False, **options)
+def run(solver, ps=PS, z0s=Z0S, **options):
+    return solve_batch(PROGRAM, solver, z0s, ps, progress=False, **options)
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,21 @@ def test_without_a_rival_it_is_the_solver(cold):
     assert int(race.stats.steps) == int(cold.stats.steps[0])
 
 
+def test_a_perfect_guess_at_an_active_constraint_wins(cold):
+    """Multipliers that an interior point makes up at its start do not speak against it."""
+    assert float(jnp.min(cold.duals.ineq)) > 0.01
+    near = cold.value + 0.2
+    alone = run(InteriorPoint(), z0s=near)
+    race = run(Race(InteriorPoint()), z0s=near, warm=Guess(cold.value))
+    assert bool(jnp.all(race.stats.steps <= alone.stats.steps))
+    assert int(race.stats.steps.sum()) < int(alone.stats.steps.sum())
+
+
 def test_messages():
     with pytest.raises(ValueError, match=r"`warm`: got 3 entries; expected the 2 entries of the decision"):
         solve(PROGRAM, Race(InteriorPoint()), Z0S[0], PS[0], warm=Guess(jnp.zeros(3)))
     quadratic = QuadraticProgram(np.eye(2), np.ones(2), lower=0.0)
     with pytest.raises(ValueError, match=r"`warm`: got a `Guess` for InteriorPointQP"):
         solve(quadratic, Race(InteriorPointQP()), jnp.zeros(2), warm=Guess(jnp.zeros(2)))
+    with pytest.raises(ValueError, match=r"`warm`: got a `Guess` for"):
+        solve(quadratic, Race(Race(InteriorPointQP())), jnp.zeros(2), warm=Guess(jnp.zeros(2)))

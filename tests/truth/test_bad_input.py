@@ -298,16 +298,11 @@ def test_success_is_true_and_neighbours_do_not_notice(name: str):
     check()
 
 
-DEFECTS: dict[tuple[str, str], str] = {}
-
-
 def outcome_cases():
     for name, (_, right) in SOLVERS.items():
         for kind, allowed in right.items():
-            reason = DEFECTS.get((name, kind.__name__))
-            marks = pytest.mark.xfail(strict=True, reason=reason) if reason else ()
             if allowed is not None:
-                yield pytest.param(name, kind, allowed, marks=marks, id=f"{name}-{kind.__name__}")
+                yield pytest.param(name, kind, allowed, id=f"{name}-{kind.__name__}")
 
 
 @pytest.mark.parametrize(("name", "kind", "allowed"), list(outcome_cases()))
