@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Scalar, ScalarLike
 
-from ..core import RobustLU, where_needed
+from ..core import invalid, RobustLU, where_needed
 from ..programs import bound_multipliers, FlatProgram
 from ._models import Model, model_at
 
@@ -200,13 +200,20 @@ class Smoothed(AbstractSensitivity):
     of `μ` elsewhere; the solution itself is not smoothed.
 
     Args:
-        mu: the barrier parameter, in units of the objective. Small: 1e-3 has an error of several per cent.
+        mu: the barrier parameter, positive, in units of the objective. Small: 1e-3 has an error of several per cent.
+
+    Raises:
+        ValueError: if `mu` is a number that is not positive.
 
     Source: Chen & Harker (1993), A non-interior-point continuation method for linear complementarity problems, DOI
     10.1137/0614081, for the smoothing.
     """
 
     mu: ScalarLike
+
+    def __check_init__(self):
+        if isinstance(self.mu, (int, float)) and not self.mu > 0:
+            raise invalid("mu", self.mu, "a positive barrier parameter", "take 1e-3, or `ActiveSet()` for none")
 
     def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
         """All rows, by their ratio of distance and multiplier on the central path."""

@@ -63,6 +63,7 @@ def solve(
         `Solution` with `value` (like `z0`), `duals` (`Duals`), `stats` (`SolveStats`), `result`, `state` (for `warm`).
 
     Raises:
+        TypeError: if program, solver or adjoint are of another kind.
         ValueError: if a function returns a wrong shape, or if bounds contradict each other and their values are known.
         With `throw=True` at run time, every failure of `RESULTS`: `max_steps_reached`, `infeasible`, `unbounded`,
         `stalled`, `nonfinite_start`, `nonfinite_step`, `contradictory_bounds`.
@@ -77,6 +78,9 @@ def solve(
         raise wrong_type("program", f"a {type(program).__name__}", "a `Program` or a `QuadraticProgram`", fix)
     if not isinstance(solver, AbstractSolver):
         raise wrong_type("solver", repr(solver), "a solver object", "pass an instance, such as `InteriorPoint()`")
+    if not (adjoint is None or isinstance(adjoint, optx.AbstractAdjoint)):
+        fix = "wrap it, as in `KKTAdjoint(Smoothed(1e-3))`, or leave it out"
+        raise wrong_type("adjoint", repr(adjoint), "an `optimistix.AbstractAdjoint`", fix)
     z0, p = as_floats(z0, "z0"), as_arrays(p)
     if throw:
         _check_bounds(program, z0, p)

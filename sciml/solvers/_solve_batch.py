@@ -84,6 +84,8 @@ def solve_batch(
     """
     z0s, ps = as_floats(z0s, "z0s"), as_arrays(ps)
     n = batch_size(z0s, "z0s")
+    if n == 0:
+        raise invalid("z0s", "no instances", "at least one", "look at the leading axis of the starts")
     mapped, shared = _split(in_axes, ps)
     _check_axes("ps", mapped, n)
     _check_axes("warm", warm, n)

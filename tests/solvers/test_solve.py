@@ -7,7 +7,7 @@ import pytest
 
 from sciml.core import is_successful, message, RESULTS
 from sciml.programs import kkt_residual, Program
-from sciml.solvers import InteriorPoint, solve
+from sciml.solvers import InteriorPoint, Smoothed, solve
 
 
 def cost(z, p):
@@ -24,6 +24,10 @@ def test_program_and_solver_must_be_objects():
         door(cost, InteriorPoint(), Z0, 1.0)
     with pytest.raises(TypeError, match=r"`solver`.*expected a solver object.*InteriorPoint\(\)"):
         door(DISC, InteriorPoint, Z0, 1.0)
+    with pytest.raises(TypeError, match=r"`adjoint`.*wrap it, as in `KKTAdjoint"):
+        door(DISC, InteriorPoint(), Z0, 1.0, adjoint=Smoothed(1e-3))
+    with pytest.raises(ValueError, match="`mu`: got -0.001; expected a positive barrier parameter"):
+        Smoothed(-1e-3)
 
 
 def test_decision_must_be_numeric():
