@@ -163,20 +163,25 @@ class InteriorPointQP(AbstractSolver):
         # Where refinement leads no further and the signs are right, rounding has the last word.
         doubtful = attempt & agrees & (residual > stall_tol)
         beyond = where_needed(doubtful, lambda: _beyond_rounding(qp, units, dual, at), residual)
-        solved = usable & ((residual <= tol) | (attempt & agrees & (beyond <= stall_tol)))
+        settles = attempt & agrees & (beyond <= stall_tol) & (state.residual > tol)
+        solved = usable & ((residual <= tol) | settles)
         accepted = usable & (~attempt | solved)
         new = (x, slack, dual, eq, *at, residual)
         old = (state.x, state.slack, state.dual, state.eq, state.bent, state.pull, state.excess, state.defect)
         new = tree_where(accepted, new, (*old, state.residual))
         residual = new[-1]
-        solved = solved | (residual <= tol)
+        # Rows that the attempt violates come in, rows with a negative multiplier go out.
+        guess = (real & (dual > -at[2])) | qp.is_equality
+        again = attempt & ~solved & jnp.any(guess != active) & (state.attempts < _ATTEMPTS - 1)
+        # A small product leaves open which of the two is zero: slack and multiplier may be its root, and the decision
+        # as wrong. Then the equations of the active set are tried before the answer is taken.
+        open_rows = real & (jnp.minimum(new[1], new[2]) > tol)
+        again = again | (~attempt & (residual <= tol) & jnp.any(open_rows))
+        solved = (solved | (residual <= tol)) & ~again
         progress = self._progress(state, residual, usable | attempt)
         rho, best, age = progress
         stop, result = self._judge(constants, state, new, progress, accepted, solved, stall_tol)
         last = jnp.where(attempt, mu, state.attempted_at)
-        # Rows that the attempt violates come in, rows with a negative multiplier go out.
-        guess = (real & (dual > -at[2])) | qp.is_equality
-        again = attempt & jnp.any(guess != active) & (state.attempts < _ATTEMPTS - 1)
         attempts = jnp.where(again, state.attempts + 1, 0)
         x, slack, dual, eq, bent, pull, excess, defect, residual = new
         return QPState(

@@ -230,3 +230,12 @@ def test_a_far_optimum_is_not_called_unbounded():
     far = compiled(jnp.float64)((Q, 1e8 * q, A, 1e8 * b, G, 1e8 * h, 1e8 * lower, 1e8 * upper))
     assert named(far) == "successful"
     np.testing.assert_allclose(far.value / 1e8, compiled(jnp.float64)(random_program(3)).value, atol=1e-9)
+
+
+def test_a_small_product_does_not_decide_the_active_set():
+    """In float32 the products of slack and multiplier end at 1e-5, with either of them up to its root."""
+    limit, away = jnp.float32(0.0), jnp.asarray([3.5e-4, -3.5e-4, 2e-3, -2e-3], jnp.float32)
+    program = QuadraticProgram(Q=jnp.eye(4, dtype=jnp.float32), q=lambda p: -p, lower=limit)
+    of = lambda p: answer(program, 4, p, jnp.float32).value
+    np.testing.assert_allclose(of(away), np.maximum(away, 0.0), atol=1e-6)
+    np.testing.assert_allclose(np.diagonal(jax.jacrev(of)(away)), [1.0, 0.0, 1.0, 0.0], atol=1e-5)
