@@ -1,6 +1,6 @@
 """Solvers: produce a decision by optimisation, exactly, in batches, with derivatives."""
 
-from ._abstract import AbstractSolver as AbstractSolver, Point as Point, SolveStats as SolveStats
+from ._abstract import AbstractSolver as AbstractSolver, Guess as Guess, Point as Point, SolveStats as SolveStats
 from ._adjoint import KKTAdjoint as KKTAdjoint
 from ._admm import ADMM as ADMM
 from ._augmented_lagrangian import AugmentedLagrangian as AugmentedLagrangian
@@ -19,7 +19,7 @@ from ._moreau import Moreau as Moreau
 from ._mpax import MPAX as MPAX
 from ._polish import AbstractPolish as AbstractPolish, NewtonPolish as NewtonPolish
 from ._projected_newton import ProjectedNewton as ProjectedNewton
-from ._race import Guess as Guess, Race as Race
+from ._race import Race as Race
 from ._retry import Retry as Retry
 from ._riccati import AbstractScan as AbstractScan, Associative as Associative, Sequential as Sequential
 from ._sensitivity import (

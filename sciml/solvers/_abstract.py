@@ -4,9 +4,12 @@ from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.tree_util as jtu
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ..core import RESULTS
+from ..core import invalid, RESULTS, wrong_type
 from ..programs import FlatProgram, Residual
 
 
@@ -33,6 +36,16 @@ class Point(eqx.Module):
     eq: Float[Array, "*batch h"]
 
 
+class Guess(eqx.Module):
+    """A decision that might be a good start, for `warm` of `solve` and `solve_batch` with the solver `Race`.
+
+    Args:
+        value: shaped like `z0`; a trained predictor gives a batch of them by `Guess(jax.vmap(predictor)(ps))`.
+    """
+
+    value: Any
+
+
 class AbstractSolver(eqx.Module):
     """Strategies and tolerances, never the problem. One instance at a time; `vmap` makes the batch.
 
@@ -44,6 +57,11 @@ class AbstractSolver(eqx.Module):
     def uses_start(self) -> bool:
         """Whether `init` looks at the decision that it is given."""
         return True
+
+    @property
+    def takes_guess(self) -> bool:
+        """Whether `warm` may be a `Guess`."""
+        return False
 
     def suited(self, program: FlatProgram) -> FlatProgram:
         """The program with this solver's choice of how recursions over its stages are run; as it is by default."""
@@ -68,3 +86,34 @@ class AbstractSolver(eqx.Module):
     @abstractmethod
     def finish(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> tuple[Point, RESULTS, Any]:
         """The unscaled primal-dual point, the outcome as the solver sees it, and (barrier, restorations)."""
+
+
+def check_guess(solver: AbstractSolver, warm: Any, z0: Any) -> None:
+    """Raises where `warm` is a `Guess` that the solver does not take, or that is not shaped like `z0`."""
+    if not isinstance(warm, Guess):
+        return
+    name = type(solver).__name__
+    if not solver.takes_guess:
+        fix = f"race it against the cold start: `Race({name}(...))`"
+        raise wrong_type("warm", f"a `Guess` for {name}", "the `state` of an earlier solution", fix)
+    got, wanted = (
+        (jtu.tree_structure(tree), [np.shape(v) for v in jtu.tree_leaves(tree)]) for tree in (warm.value, z0)
+    )
+    if got != wanted:
+        said = " of shapes ".join(map(str, got)), " of shapes ".join(map(str, wanted))
+        raise invalid("warm", *said, "predict every leaf of `z0`, in its structure")
+
+
+def begin(
+    solver: AbstractSolver, program: FlatProgram, constants: Any, x0: Float[Array, " n"], p: Any, warm: Any
+) -> Any:
+    """The first state; a `warm` that is the state of something else raises."""
+    if isinstance(warm, eqx.Module) and not isinstance(warm, Guess):
+        cold = jax.eval_shape(lambda: solver.init(program, constants, x0, p, None))
+        shapes = lambda tree: [v.shape for v in jtu.tree_leaves(tree)]
+        if type(warm) is not type(cold) or shapes(warm) != shapes(cold):
+            what = type(warm).__name__
+            got = f"a {what}" if type(warm) is not type(cold) else f"a {what} of another shape"
+            fix = "pass the `state` of a solution by this solver, of a program with as many entries and constraints"
+            raise wrong_type("warm", got, f"a {type(cold).__name__} of this program", fix)
+    return solver.init(program, constants, x0, p, warm)

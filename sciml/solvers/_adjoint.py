@@ -12,7 +12,7 @@ import optimistix as optx
 from jaxtyping import PyTree
 
 from ..core import is_successful
-from ._sensitivity import AbstractSensitivity, ActiveSet, conditions, tangent
+from ._sensitivity import AbstractSensitivity, ActiveSet, check_sensitivity, conditions, tangent
 
 
 class KKTAdjoint(optx.AbstractAdjoint):
@@ -28,6 +28,9 @@ class KKTAdjoint(optx.AbstractAdjoint):
     """
 
     sensitivity: AbstractSensitivity = ActiveSet()
+
+    def __check_init__(self) -> None:
+        check_sensitivity(self.sensitivity)
 
     def apply(self, primal_fn: Callable, rewrite_fn: Callable, inputs: PyTree, tags: frozenset[object]) -> PyTree:
         """Runs `primal_fn` and attaches the derivative of the program in `inputs`; `rewrite_fn` is not needed."""
@@ -62,7 +65,11 @@ def _implicit_jvp(primals: Any, tangents: Any) -> Any:
         return conditions(flat, x, ineq, eq, p)
 
     _, moved = jax.jvp(at, (moving,), ((t_flat, t_p),))
-    return (root, rest), (tangent(flat, sensitivity, root, p, moved, ok), jtu.tree_map(lambda _: None, rest))
+    along, witness = tangent(flat, sensitivity, root, p, moved, ok)
+    # Whatever is computed from the solution waits for this factorisation: the next derivative's own one, which LAPACK
+    # must not run beside it (decision 2), and a health report's.
+    root = jnp.where(jax.lax.stop_gradient(witness) < 0, 0.0, root)
+    return (root, rest), (along, jtu.tree_map(lambda _: None, rest))
 
 
 def _is_none(x: Any) -> bool:

@@ -133,9 +133,9 @@ class DenseModel(eqx.Module):
     ) -> tuple[Array, Array]:
         """`dx` and `dν` with `M dx + Eᵀdν = right` and `E dx - δ dν = level`."""
         if self.E.shape[0] == 0:
-            return jsl.cho_solve((factors.factor, True), right), level
+            return factors.solve(right), level
         # dν = (E dx - level) / δ, so (M + EᵀE / δ) dx = right + Eᵀ (level / δ).
-        dx = jsl.cho_solve((factors.factor, True), right + self.E.T @ (level / factors.delta))
+        dx = factors.solve(right + self.E.T @ (level / factors.delta))
         return dx, (self.E @ dx - level) / factors.delta
 
 
@@ -147,3 +147,20 @@ class DenseFactors(eqx.Module):
     is_definite: Bool[Array, ""]
     pivot: Scalar
     """The smallest pivot of the Cholesky factorisation."""
+    is_inverse: bool = eqx.field(static=True, default=False)
+    """Whether `factor` is the inverse of the Cholesky factor."""
+
+    @property
+    def witness(self) -> Scalar:
+        """A positive number that cannot be known before the factor is: the last entry of its diagonal."""
+        return self.factor[-1, -1]
+
+    def solve(self, right: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The factored matrix's inverse times `right`."""
+        return self.factor.T @ (self.factor @ right) if self.is_inverse else jsl.cho_solve((self.factor, True), right)
+
+    def inverted(self) -> "DenseFactors":
+        """Factors whose solves are products: several of them may run side by side, which those of LAPACK must not."""
+        eye = jnp.eye(self.factor.shape[0], dtype=self.factor.dtype)
+        half = jsl.solve_triangular(self.factor, eye, lower=True)
+        return DenseFactors(half, self.delta, self.is_definite, self.pivot, is_inverse=True)

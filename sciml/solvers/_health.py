@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ..core import as_arrays, as_floats, is_successful, ravel, Solution
 from ..programs import AbstractProgram, flatten
-from ._sensitivity import AbstractSensitivity, ActiveSet, Health, health_at
+from ._sensitivity import AbstractSensitivity, ActiveSet, check_sensitivity, Health, health_at
 
 
 def derivative_health(
@@ -26,6 +26,7 @@ def derivative_health(
         be expected of the derivative. A failed instance has a margin and a pivot of zero; residual and error are
         infinite.
     """
+    check_sensitivity(sensitivity)
     z, p = as_floats(solution.value, "solution.value"), as_arrays(p)
     flat, _, x = flatten(program, z, p)
     vector = lambda tree: ravel(tree)[0].astype(x.dtype)

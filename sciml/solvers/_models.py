@@ -4,7 +4,6 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import jax.scipy.linalg as jsl
 from jaxtyping import Array, Bool, Float, Scalar
 
 from ..programs import FlatProgram, null_space
@@ -68,7 +67,7 @@ class NullSpaceModel(eqx.Module):
         matrix = lambda x: self.curvature(x) + rho * x + self.rows_transposed(weights * self.rows(x))
         particular = self.inverse @ level
         rest = self.basis.T @ (right - matrix(particular))
-        dx = particular + self.basis @ jsl.cho_solve((factors.reduced.factor, True), rest)
+        dx = particular + self.basis @ factors.reduced.solve(rest)
         return dx, self.inverse.T @ (right - matrix(dx))
 
 
@@ -80,6 +79,15 @@ class NullSpaceFactors(eqx.Module):
     reduced: DenseFactors
     is_definite: Bool[Array, ""]
     pivot: Scalar
+
+    @property
+    def witness(self) -> Scalar:
+        """That of the reduced factors."""
+        return self.reduced.witness
+
+    def inverted(self) -> "NullSpaceFactors":
+        """Factors whose solves are products, see `DenseFactors`."""
+        return NullSpaceFactors(self.weights, self.rho, self.reduced.inverted(), self.is_definite, self.pivot)
 
 
 class ScaledModel(eqx.Module):

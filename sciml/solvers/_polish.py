@@ -92,7 +92,7 @@ def _newton(program: FlatProgram, limits: Limits, point: Point, p: Any) -> tuple
         multipliers = jnp.concatenate([point.ineq, *bound_multipliers(point.x, slope, lower, upper)])
         exists = jnp.concatenate([exists, *there])
     active = jnp.where(exists, ActiveSet().rows(values, multipliers)[0], 0.0)
-    matrix = KKTMatrix(at.model, active, 1.0 - active)
+    matrix = KKTMatrix(at.model, active, 1.0 - active, (point.x.size, active.size, h.size))
     # With `dy` the change of all active multipliers from those of today, and of the others to zero.
     first = jnp.concatenate([active[: g.size] * point.ineq - point.ineq, (active * multipliers)[g.size :]])
     right = (-(slope + matrix.model.rows_transposed(first)), -active * values, -h)

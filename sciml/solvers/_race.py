@@ -2,26 +2,15 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Scalar
 
-from ..core import as_floats, invalid, ravel, RESULTS, tree_where
+from ..core import as_floats, invalid, ravel, RESULTS, tree_where, wrong_type
 from ..programs import bound_multipliers, flat_residual, FlatProgram
-from ._abstract import AbstractSolver, Point
+from ._abstract import AbstractSolver, Guess, Point
 from ._solve import _slope
 
 _NEGLIGIBLE = 1e-6  # a violation that starts may have
-
-
-class Guess(eqx.Module):
-    """A decision that might be a good start, for `warm` of `solve` and `solve_batch` with the solver `Race`.
-
-    Args:
-        value: shaped like `z0`; a trained predictor gives a batch of them by `Guess(jax.vmap(predictor)(ps))`.
-    """
-
-    value: Any
 
 
 class Race(AbstractSolver):
@@ -41,6 +30,16 @@ class Race(AbstractSolver):
     """
 
     solver: AbstractSolver
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.solver, AbstractSolver):
+            fix = "pass an instance, as in `Race(InteriorPoint())`"
+            raise wrong_type("solver", repr(self.solver), "a solver object", fix)
+
+    @property
+    def takes_guess(self) -> bool:
+        """Yes: it is a start to be tried."""
+        return True
 
     @property
     def uses_start(self) -> bool:
@@ -71,9 +70,6 @@ class Race(AbstractSolver):
         after = jnp.minimum(standing[0], 0.0)
         if isinstance(warm, Guess):
             guess = ravel(as_floats(warm.value, "warm.value"))[0].astype(x0.dtype)
-            if guess.shape != x0.shape:
-                got, expected = f"{guess.size} entries", f"the {x0.size} entries of the decision"
-                raise invalid("warm", got, expected, "predict every leaf of `z0`, in its structure")
             hot = self.solver.init(program, constants, guess + after, p, None)
         else:
             hot = self.solver.init(program, constants, x0 + after, p, warm)

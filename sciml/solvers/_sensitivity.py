@@ -12,15 +12,15 @@ with the same factors (Fiacco 1983, Introduction to Sensitivity and Stability An
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Scalar, ScalarLike
 
-from ..core import invalid, RobustLU, where_needed
+from ..core import invalid, RobustLU, where_needed, wrong_type
 from ..programs import bound_multipliers, FlatProgram
 from ._models import Model, model_at
 
@@ -67,6 +67,8 @@ class KKTMatrix(eqx.Module):
     """1 for rows that count, 0 for others."""
     softness: Float[Array, " m"]
     """`D`; 1 in rows that do not count."""
+    sizes: tuple[int, int, int] = eqx.field(static=True)
+    """Entries of the decision, rows, equalities."""
 
     def times(self, v: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         """The matrix times `(dx, dy, dν)`."""
@@ -74,6 +76,30 @@ class KKTMatrix(eqx.Module):
         model = self.model
         top = model.curvature(dx) + model.rows_transposed(self.active * dy) + model.equalities_transposed(deq)
         return top, self.active * model.rows(dx) - self.softness * dy, model.equalities(dx)
+
+    def cut(self, v: Float[Array, " r"]) -> tuple[Array, Array, Array]:
+        """The three parts of one vector."""
+        x, rows, eq = jnp.split(v, np.cumsum(self.sizes)[:2])
+        return x, rows, eq
+
+    def solve(self, inverse: "AbstractInverse", right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        """By an inverse of this matrix. Its derivative is implicit too, of the matrix and not of the inverse."""
+        times = lambda v: jnp.concatenate(self.times(self.cut(v)))
+        again = lambda _, b: jnp.concatenate(inverse(self.cut(b)))
+        return self.cut(jax.lax.custom_linear_solve(times, jnp.concatenate(right), again, symmetric=True))
+
+
+class AbstractInverse(eqx.Module):
+    """A factored KKT matrix."""
+
+    @property
+    @abstractmethod
+    def witness(self) -> Scalar:
+        """A number that is not negative, and cannot be known before the matrix is factored."""
+
+    @abstractmethod
+    def __call__(self, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        """The solution for `right`."""
 
 
 class _Scale(eqx.Module):
@@ -103,13 +129,18 @@ def _scale(model: Model) -> _Scale:
     return _Scale((root(curvature), root(rows), root(eq)))
 
 
-class _Factored(eqx.Module):
+class _Factored(AbstractInverse):
     """A regularised factorisation of a KKT matrix, for iterated refinement."""
 
     matrix: KKTMatrix
     factors: Any
     divisor: Float[Array, " m"]
     scale: _Scale
+
+    @property
+    def witness(self) -> Scalar:
+        """That of the factors."""
+        return self.factors.witness
 
     def __call__(self, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         """The solution for `right`, refined against the unregularised matrix as long as that helps."""
@@ -159,7 +190,9 @@ def factorise(matrix: KKTMatrix) -> _Factored:
     # rounding may leave that without a factor: then once more.
     factors = attempt(jnp.asarray(rho, dtype))
     factors = where_needed(~factors.is_definite, lambda: attempt(jnp.asarray(more, dtype)), factors)
-    return _Factored(matrix, factors, divisor, scale)
+    # Refinement makes up for what an inverse loses against substitution. A second derivative solves with it several
+    # times, in no order, and LAPACK's solves for a batch must not run side by side (decision 2).
+    return _Factored(matrix, factors.inverted(), divisor, scale)
 
 
 class AbstractSensitivity(eqx.Module):
@@ -170,8 +203,8 @@ class AbstractSensitivity(eqx.Module):
         """`active` and `softness` of the rows with these values (`<= 0`) and multipliers (`>= 0`)."""
 
     @abstractmethod
-    def solve(self, matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        """The tangents of decision, multipliers of rows and of equalities."""
+    def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
+        """What solves with the matrix. All of its LAPACK calls are here; solves are products."""
 
 
 class ActiveSet(AbstractSensitivity):
@@ -186,9 +219,9 @@ class ActiveSet(AbstractSensitivity):
         active = jnp.where(multipliers >= -values, 1.0, 0.0).astype(values.dtype)
         return active, 1.0 - active
 
-    def solve(self, matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
         """By Cholesky factorisation of the condensed matrix, refined."""
-        return _solve(matrix, right)
+        return factorise(matrix)
 
 
 class Smoothed(AbstractSensitivity):
@@ -224,9 +257,9 @@ class Smoothed(AbstractSensitivity):
         slack, dual = jnp.where(half > 0, small, large), jnp.where(half > 0, large, small)
         return jnp.ones_like(values), slack / dual
 
-    def solve(self, matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
         """By Cholesky factorisation of the condensed matrix, refined."""
-        return _solve(matrix, right)
+        return factorise(matrix)
 
 
 class LeastNorm(AbstractSensitivity):
@@ -240,30 +273,26 @@ class LeastNorm(AbstractSensitivity):
         """Active, or not."""
         return ActiveSet().rows(values, multipliers)
 
-    def solve(self, matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
         """By damped normal equations of the whole matrix, refined."""
-        times, flat, cut = _as_vectors(matrix, right)
-        dense = jax.vmap(times)(jnp.eye(flat.size, dtype=flat.dtype))
-        least = lambda _, b: RobustLU().least_squares(jax.lax.stop_gradient(dense), b)
-        return cut(jax.lax.custom_linear_solve(lambda v: dense @ v, flat, least, symmetric=True))
+        eye = jnp.eye(sum(matrix.sizes), dtype=matrix.active.dtype)
+        dense = jax.vmap(lambda v: jnp.concatenate(matrix.times(matrix.cut(v))))(eye)
+        return _PseudoInverse(matrix, jax.vmap(lambda e: RobustLU().least_squares(dense, e))(eye))
 
 
-def _solve(matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-    factored = factorise(jax.lax.stop_gradient(matrix))
-    times, flat, cut = _as_vectors(matrix, right)
-    # The derivative of this solve is implicit too: it differentiates the matrix, not the factorisation.
-    return cut(jax.lax.custom_linear_solve(times, flat, lambda _, b: jnp.concatenate(factored(cut(b))), symmetric=True))
+class _PseudoInverse(AbstractInverse):
+    matrix: KKTMatrix
+    product: Float[Array, "r r"]
+    """One column of the inverse in every row; the inverse is symmetric up to rounding."""
 
+    @property
+    def witness(self) -> Scalar:
+        """Its largest entry."""
+        return jnp.max(jnp.abs(self.product))
 
-def _as_vectors(matrix: KKTMatrix, right: tuple[Array, Array, Array]) -> tuple[Callable, Array, Callable]:
-    """The matrix as a function of one vector, the right-hand side as one, and the way back to three parts."""
-    ends = [right[0].size, right[0].size + right[1].size]
-
-    def cut(v: Array) -> tuple[Array, Array, Array]:
-        x, rows, eq = jnp.split(v, ends)
-        return x, rows, eq
-
-    return lambda v: jnp.concatenate(matrix.times(cut(v))), jnp.concatenate(right), cut
+    def __call__(self, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        """The shortest of the solutions that are nearest to one."""
+        return self.matrix.cut(jnp.concatenate(right) @ self.product)
 
 
 def linear_system(
@@ -281,7 +310,12 @@ def linear_system(
     safe = jax.tree.map(lambda v: jnp.where(jnp.isfinite(v), v, jnp.zeros_like(v)), model)
     none = jnp.zeros_like(active)
     return (
-        KKTMatrix(safe, jnp.where(counts, active, none), jnp.where(counts, softness, none + 1.0)),
+        KKTMatrix(
+            safe,
+            jnp.where(counts, active, none),
+            jnp.where(counts, softness, none + 1.0),
+            (program.size, none.size, program.n_eq),
+        ),
         at.rows,
         multipliers,
     )
@@ -303,13 +337,24 @@ def tangent(
     p: Any,
     moved: Conditions,
     ok: Bool[Array, ""],
-) -> Float[Array, " r"]:
-    """The tangent of `[x, λ, ν]` where the conditions move by `moved`; zero for an instance that failed."""
+) -> tuple[Float[Array, " r"], Scalar]:
+    """The tangent of `[x, λ, ν]` where the conditions move by `moved`, and the witness of the matrix's inverse.
+
+    The tangent is zero for an instance that failed.
+    """
     matrix, *_ = linear_system(program, sensitivity, root, p, ok)
     zero = lambda v: jnp.where(ok, v, jnp.zeros_like(v))
     right = (-zero(moved.slope), -matrix.active * zero(moved.rows), -zero(moved.eq))
-    dx, dy, deq = sensitivity.solve(matrix, right)
-    return zero(jnp.concatenate([dx, dy[: program.n_ineq], deq]))
+    inverse = sensitivity.inverse(jax.lax.stop_gradient(matrix))
+    dx, dy, deq = matrix.solve(inverse, right)
+    return zero(jnp.concatenate([dx, dy[: program.n_ineq], deq])), inverse.witness
+
+
+def check_sensitivity(sensitivity: Any) -> None:
+    """Raises where it is none."""
+    if not isinstance(sensitivity, AbstractSensitivity):
+        fix = "pass an instance: `ActiveSet()`, `Smoothed(1e-3)` or `LeastNorm()`"
+        raise wrong_type("sensitivity", repr(sensitivity), "how conditions are linearised", fix)
 
 
 class Health(eqx.Module):

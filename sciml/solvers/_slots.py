@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Int
 
 from ..core import ravel, stop_gradient, tree_where
 from ..programs import AbstractProgram, FlatProgram, flatten
-from ._abstract import AbstractSolver
+from ._abstract import AbstractSolver, begin
 from ._adjoint import KKTAdjoint
 from ._outcome import outcome
 
@@ -183,7 +183,7 @@ def _fresh(job: Job, is_own: Any, rows: Int[Array, " slots"]) -> tuple[Any, Any,
         flat, _, x0 = flatten(job.program, z0, p)
         flat = job.solver.suited(flat)
         constants = job.solver.prepare(flat, p)
-        state = job.solver.init(flat, constants, x0, p, warm)
+        state = begin(job.solver, flat, constants, x0, p, warm)
         return eqx.filter(constants, is_own), state
 
     part = take(job.mapped)

@@ -23,7 +23,7 @@ from ..core import (
     wrong_type,
 )
 from ..programs import AbstractProgram, bound_multipliers, bounds, flat_residual, FlatProgram, flatten, unflatten_duals
-from ._abstract import AbstractSolver, SolveStats
+from ._abstract import AbstractSolver, begin, check_guess, SolveStats
 from ._adjoint import KKTAdjoint
 from ._outcome import outcome
 
@@ -82,6 +82,7 @@ def solve(
         fix = "wrap it, as in `KKTAdjoint(Smoothed(1e-3))`, or leave it out"
         raise wrong_type("adjoint", repr(adjoint), "an `optimistix.AbstractAdjoint`", fix)
     z0, p = as_floats(z0, "z0"), as_arrays(p)
+    check_guess(solver, warm, z0)
     if throw:
         _check_bounds(program, z0, p)
     solution = _solve(program, solver, z0, p, warm, max_steps, KKTAdjoint() if adjoint is None else adjoint)
@@ -137,7 +138,7 @@ def _iterate(inputs: Any) -> Any:
     """The primal computation: the loop, and its outcome."""
     flat, solver, x0, p, warm, max_steps, while_loop = inputs
     constants = solver.prepare(flat, p)
-    state = solver.init(flat, constants, x0, p, warm)
+    state = begin(solver, flat, constants, x0, p, warm)
     step = lambda s: solver.step(flat, constants, s, p)
     state, steps = iterate(step, solver.done, state, max_steps=max_steps, while_loop=while_loop)
     return outcome(flat, solver, constants, x0, state, steps, p)

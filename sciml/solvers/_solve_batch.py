@@ -23,7 +23,7 @@ from ..core import (
     stop_gradient,
 )
 from ..programs import AbstractProgram
-from ._abstract import AbstractSolver
+from ._abstract import AbstractSolver, check_guess
 from ._adjoint import KKTAdjoint
 from ._retry import merge, Retry
 from ._slots import Job, Known, on_devices, through_slots
@@ -89,6 +89,7 @@ def solve_batch(
     mapped, shared = _split(in_axes, ps)
     _check_axes("ps", mapped, n)
     _check_axes("warm", warm, n)
+    check_guess(solver, warm, z0s)
     devices = _check_counts(chunk, slots, mesh)
     width = n if chunk is None else min(chunk, n)
     width += -width % devices
@@ -171,7 +172,9 @@ def _check_axes(argument: str, tree: Any, n: int) -> None:
     for path, leaf in jtu.tree_leaves_with_path(tree):
         if jnp.shape(leaf)[:1] != (n,):
             got, expected = f"shape {jnp.shape(leaf)}", f"a leading axis of {n} instances, as `z0s` has"
-            fix = "stack the instances, or give `in_axes=None` for it" if argument == "ps" else "stack the instances"
+            fix = "stack the instances"
+            if argument == "ps":
+                fix = "give one start for each instance, as a leading axis of `z0s`; what is shared has `in_axes=None`"
             raise invalid(f"{argument}{jtu.keystr(path)}", got, expected, fix)
 
 

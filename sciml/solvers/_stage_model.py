@@ -201,6 +201,15 @@ class StageFactors(eqx.Module):
         largest = jnp.max(jnp.abs(self.factors.inverse))
         return jnp.where(self.is_definite, 1.0 / largest, 0.0)
 
+    @property
+    def witness(self) -> Scalar:
+        """The same."""
+        return self.pivot
+
+    def inverted(self) -> "StageFactors":
+        """These: their solves are products already."""
+        return self
+
 
 def _times(matrices: Float[Array, "time r c"], vectors: Float[Array, "time c"]) -> Float[Array, "time r"]:
     return jnp.einsum("trc,tc->tr", matrices, vectors)

@@ -90,13 +90,28 @@ def test_forward_mode_is_reverse_mode(name: str):
     assert error(jacobian(name, jax.jacfwd)(KKTAdjoint()), exact(name)) <= 1e-10
 
 
+def compiled_text(name: str, mode: Callable, adjoint: Any) -> str:
+    given = roots(name), jnp.asarray(instances(name)), adjoint
+    return batch(name, mode, jnp.float64).lower(*given).compile().as_text()
+
+
 @each
 @pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd])
 def test_factorisations_of_a_batch_are_one_chain(name: str, mode: Callable):
     """Decision 2: two at once may wait for each other for ever."""
-    given = roots(name), jnp.asarray(instances(name)), KKTAdjoint()
-    program = batch(name, mode, jnp.float64).lower(*given).compile()
-    assert list(side_by_side(program.as_text())) == []
+    assert list(side_by_side(compiled_text(name, mode, KKTAdjoint()))) == []
+
+
+@pytest.mark.parametrize("name", ["mixed", "in p"])
+def test_so_are_those_of_second_derivatives(name: str):
+    text = compiled_text(name, jax.hessian, KKTAdjoint())
+    assert text.count("lapack_dpotrf") >= 4 and list(side_by_side(text)) == []
+
+
+def test_two_of_a_batch_that_do_not_wait_are_found():
+    apart = jax.jit(lambda a, b: (jnp.linalg.cholesky(a), jnp.linalg.cholesky(b)))
+    two = jnp.stack([jnp.eye(3), 2 * jnp.eye(3)])
+    assert len(list(side_by_side(apart.lower(two, 3 * two).compile().as_text()))) == 1
 
 
 @each

@@ -188,6 +188,8 @@ def test_warm_start_and_state():
 def test_needs_matrices():
     with pytest.raises(ValueError, match="`program`: got a program of functions; expected a `QuadraticProgram`"):
         answer(Program(lambda z, p: jnp.sum(z**2)), 2)
+    with pytest.raises(ValueError, match="`z0`: got 3 entries; expected 2 entries"):
+        answer(QuadraticProgram(Q=np.eye(2), q=np.ones(2)), 3)
     with pytest.raises(ValueError, match="`z0`: got .*expected one vector"):
         solve(SHARED, InteriorPointQP(), {"a": jnp.zeros(8)}, jnp.zeros(3))
 

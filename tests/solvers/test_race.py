@@ -68,10 +68,23 @@ def test_a_perfect_guess_at_an_active_constraint_wins(cold):
 
 
 def test_messages():
-    with pytest.raises(ValueError, match=r"`warm`: got 3 entries; expected the 2 entries of the decision"):
+    with pytest.raises(ValueError, match=r"`warm`: got PyTreeDef.*\[\(3,\)\]; expected .*\[\(2,\)\].*every leaf of `z0`"):
         solve(PROGRAM, Race(InteriorPoint()), Z0S[0], PS[0], warm=Guess(jnp.zeros(3)))
     quadratic = QuadraticProgram(np.eye(2), np.ones(2), lower=0.0)
     with pytest.raises(ValueError, match=r"`warm`: got a `Guess` for InteriorPointQP"):
         solve(quadratic, Race(InteriorPointQP()), jnp.zeros(2), warm=Guess(jnp.zeros(2)))
     with pytest.raises(ValueError, match=r"`warm`: got a `Guess` for"):
         solve(quadratic, Race(Race(InteriorPointQP())), jnp.zeros(2), warm=Guess(jnp.zeros(2)))
+    with pytest.raises(TypeError, match=r"`warm`: got a `Guess` for InteriorPoint;.*Race\(InteriorPoint"):
+        solve(PROGRAM, InteriorPoint(), Z0S[0], PS[0], warm=Guess(Z0S[0]))
+    with pytest.raises(TypeError, match=r"`warm`: got a `Guess` for InteriorPoint"):
+        run(InteriorPoint(), warm=Guess(Z0S))
+
+
+def test_a_state_belongs_to_its_solver_and_program(cold):
+    quadratic = QuadraticProgram(np.eye(2), np.ones(2), lower=0.0)
+    own = solve(quadratic, InteriorPointQP(), jnp.zeros(2)).state
+    with pytest.raises(TypeError, match=r"`warm`: got a QPState; expected a State of this program"):
+        solve(PROGRAM, InteriorPoint(), Z0S[0], PS[0], warm=own)
+    with pytest.raises(TypeError, match=r"`warm`: got a QPState of another shape"):
+        solve(QuadraticProgram(np.eye(3), np.ones(3), lower=0.0), InteriorPointQP(), jnp.zeros(3), warm=own)

@@ -151,3 +151,9 @@ def test_smoothed_sees_a_row_that_is_barely_active():
     p = jax.tree.map(lambda leaf: leaf[AT["barely active"]], PS)._replace(upper=jnp.asarray(INF))
     slope = told(jnp.array([0.5, 0.5, 0.0, 0.0]), p, KKTAdjoint(Smoothed(1e-4)))
     np.testing.assert_allclose(slope[:2, 0], 0.5 / 2.5, rtol=1e-6)
+
+
+def test_a_sensitivity_is_an_object_of_its_kind():
+    door = getattr(derivative_health, "__wrapped__", derivative_health)  # past the runtime type checker of the tests
+    with pytest.raises(TypeError, match=r"`sensitivity`: got KKTAdjoint.*pass an instance"):
+        door(PROGRAM, None, None, sensitivity=KKTAdjoint())

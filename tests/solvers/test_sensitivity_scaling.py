@@ -29,7 +29,9 @@ UNITS = {  # powers of ten: of the objective; ranges of those of inequalities, e
 
 @jax.jit
 def solved(H, G, E, active, right):
-    return factorise(KKTMatrix(DenseModel(H, G, E, None, True), active, 1 - active))(right)
+    return factorise(KKTMatrix(DenseModel(H, G, E, None, True), active, 1 - active, (len(H), len(active), len(E))))(
+        right
+    )
 
 
 @pytest.mark.parametrize("indefinite", [False, True], ids=["convex", "indefinite"])
