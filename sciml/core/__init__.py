@@ -5,7 +5,7 @@ from ._iterate import iterate as iterate
 from ._policy import AbstractPolicy as AbstractPolicy
 from ._progress import progress_bar as progress_bar
 from ._results import is_successful as is_successful, message as message, RESULTS as RESULTS, tally as tally
-from ._robust_lu import RobustLU as RobustLU
+from ._robust_lu import DampedInverse as DampedInverse, RobustLU as RobustLU
 from ._solution import Solution as Solution
 from ._trajectory import Trajectory as Trajectory
 from ._trees import (

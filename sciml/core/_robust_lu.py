@@ -2,11 +2,42 @@
 
 from typing import Any
 
+import equinox as eqx
 import equinox.internal as eqxi
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 import lineax as lx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Scalar
+
+
+class DampedInverse(eqx.Module):
+    """Least-squares solutions with a square matrix in any condition, by its damped normal equations.
+
+    All factorisations are in the constructor; what is solved with it are products, so that several solves may run side
+    by side.
+
+    Source: Björck (1996), Numerical Methods for Least Squares Problems, section 2.7, DOI 10.1137/1.9781611971484.
+    """
+
+    unit: Float[Array, "n n"]
+    """The matrix, scaled to norm one."""
+    half: Float[Array, "n n"]
+    """The inverse of the Cholesky factor of the damped normal matrix."""
+    scale: Scalar
+
+    def __init__(self, matrix: Float[Array, "n n"]):
+        eps, eye = jnp.finfo(matrix.dtype).eps, jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+        self.scale = jnp.maximum(jnp.linalg.norm(matrix), jnp.finfo(matrix.dtype).tiny ** 0.25)
+        self.unit = matrix / self.scale
+        factor = jnp.linalg.cholesky(self.unit.T @ self.unit + eps ** (2 / 3) * eye)
+        self.half = jsl.solve_triangular(factor, eye, lower=True)
+
+    def __call__(self, vector: Float[Array, " n"], refinements: int = 3) -> Float[Array, " n"]:
+        """The solution, refined; zero where it is not finite."""
+        x = jnp.zeros_like(vector)
+        for _ in range(refinements):
+            x = x + self.half.T @ (self.half @ (self.unit.T @ (vector / self.scale - self.unit @ x)))
+        return jnp.where(jnp.all(jnp.isfinite(x)), x, 0.0)
 
 
 class RobustLU(lx.AbstractLinearSolver):
@@ -50,15 +81,7 @@ class RobustLU(lx.AbstractLinearSolver):
 
     def least_squares(self, matrix: Float[Array, "n n"], vector: Float[Array, " n"]) -> Float[Array, " n"]:
         """The damped least-squares solution."""
-        eps = jnp.finfo(matrix.dtype).eps
-        scale = jnp.maximum(jnp.linalg.norm(matrix), jnp.finfo(matrix.dtype).tiny ** 0.25)
-        unit = matrix / scale
-        normal = unit.T @ unit + eps ** (2 / 3) * jnp.eye(matrix.shape[0], dtype=matrix.dtype)
-        factor = jsl.cho_factor(normal)
-        x = jnp.zeros_like(vector)
-        for _ in range(self.refinements):
-            x = x + jsl.cho_solve(factor, unit.T @ (vector / scale - unit @ x))
-        return jnp.where(jnp.all(jnp.isfinite(x)), x, 0.0)
+        return DampedInverse(matrix)(vector, self.refinements)
 
     def transpose(self, state: Any, options: dict[str, Any]) -> Any:
         """The state for the transposed operator, from the same factors."""

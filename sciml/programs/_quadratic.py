@@ -129,7 +129,8 @@ class QuadraticProgram(AbstractProgram):
             "Q": 0.5 * (Q + Q.T), "q": value(self.q, zero(n)), "A": value(self.A, zero(0, n)),
             "b": value(self.b, zero(0)), "G": value(self.G, zero(0, n)), "h": value(self.h, zero(0)),
         }  # fmt: skip
-        columns = {blocks[name].shape[-1] for name in "QqAG" if getattr(self, name) is not None and blocks[name].ndim}
+        arrays = [name for name in "QqAG" if not (getattr(self, name) is None or callable(getattr(self, name)))]
+        columns = {blocks[name].shape[-1] for name in arrays if blocks[name].ndim}
         if len(columns) == 1 and columns != {n}:
             (own,) = columns
             raise invalid("z0", f"{n} entries", f"{own} entries", f"start from a vector of {own}, as the matrices say")

@@ -23,9 +23,11 @@ from ._race import Race as Race
 from ._retry import Retry as Retry
 from ._riccati import AbstractScan as AbstractScan, Associative as Associative, Sequential as Sequential
 from ._sensitivity import (
+    AbstractInverse as AbstractInverse,
     AbstractSensitivity as AbstractSensitivity,
     ActiveSet as ActiveSet,
     Health as Health,
+    KKTMatrix as KKTMatrix,
     LeastNorm as LeastNorm,
     Smoothed as Smoothed,
 )

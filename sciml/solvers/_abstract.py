@@ -5,8 +5,8 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.tree_util as jtu
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..core import invalid, RESULTS, wrong_type
@@ -83,6 +83,10 @@ class AbstractSolver(eqx.Module):
     def done(self, state: Any) -> Bool[Array, ""]:
         """Whether to stop, in success or in failure."""
 
+    def is_answer(self, state: Any) -> Bool[Array, ""]:
+        """Whether `finish` has something to return at the limit of steps: where the solver is done, by default."""
+        return self.done(state)
+
     @abstractmethod
     def finish(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> tuple[Point, RESULTS, Any]:
         """The unscaled primal-dual point, the outcome as the solver sees it, and (barrier, restorations)."""
@@ -95,9 +99,11 @@ def check_guess(solver: AbstractSolver, warm: Any, z0: Any) -> None:
     name = type(solver).__name__
     if not solver.takes_guess:
         fix = f"race it against the cold start: `Race({name}(...))`"
+        if not solver.uses_start:
+            fix = f"pass a state: {name} starts from a point of its own"
         raise wrong_type("warm", f"a `Guess` for {name}", "the `state` of an earlier solution", fix)
     got, wanted = (
-        (jtu.tree_structure(tree), [np.shape(v) for v in jtu.tree_leaves(tree)]) for tree in (warm.value, z0)
+        (jtu.tree_structure(tree), [jnp.shape(v) for v in jtu.tree_leaves(tree)]) for tree in (warm.value, z0)
     )
     if got != wanted:
         said = " of shapes ".join(map(str, got)), " of shapes ".join(map(str, wanted))
@@ -107,13 +113,22 @@ def check_guess(solver: AbstractSolver, warm: Any, z0: Any) -> None:
 def begin(
     solver: AbstractSolver, program: FlatProgram, constants: Any, x0: Float[Array, " n"], p: Any, warm: Any
 ) -> Any:
-    """The first state; a `warm` that is the state of something else raises."""
-    if isinstance(warm, eqx.Module) and not isinstance(warm, Guess):
+    """The first state; a `warm` that is not a state of this solver and program raises."""
+    if warm is not None and not isinstance(warm, Guess):
         cold = jax.eval_shape(lambda: solver.init(program, constants, x0, p, None))
-        shapes = lambda tree: [v.shape for v in jtu.tree_leaves(tree)]
-        if type(warm) is not type(cold) or shapes(warm) != shapes(cold):
-            what = type(warm).__name__
-            got = f"a {what}" if type(warm) is not type(cold) else f"a {what} of another shape"
-            fix = "pass the `state` of a solution by this solver, of a program with as many entries and constraints"
-            raise wrong_type("warm", got, f"a {type(cold).__name__} of this program", fix)
+        name, fix = (
+            type(solver).__name__,
+            "pass the `state` of a solution by this solver, or `Guess(value)` with `Race`",
+        )
+        if isinstance(cold, eqx.Module) and type(warm) is not type(cold):
+            raise wrong_type("warm", f"{type(warm).__name__}", f"the `state` of a solution by {name}", fix)
+        kind = lambda v: f"{jnp.result_type(v)}{list(jnp.shape(v))}"
+        for had, wanted in zip(jtu.tree_leaves(warm), jtu.tree_leaves(cold), strict=False):
+            if kind(had) != f"{wanted.dtype}{list(wanted.shape)}":
+                got = f"a state with an entry of {kind(had)}"
+                expected = f"{wanted.dtype}{list(wanted.shape)}, as this program has"
+                fix = (
+                    "pass the state of a program with as many entries, in the same dtype; map over a batch with `vmap`"
+                )
+                raise wrong_type("warm", got, expected, fix)
     return solver.init(program, constants, x0, p, warm)

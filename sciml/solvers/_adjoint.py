@@ -25,6 +25,9 @@ class KKTAdjoint(optx.AbstractAdjoint):
     Args:
         sensitivity: `ActiveSet()` for the exact derivative, `Smoothed(mu)` for one that is smooth across changes of the
             active set, `LeastNorm()` where active constraints depend on each other.
+
+    Raises:
+        TypeError: if `sensitivity` is of another kind.
     """
 
     sensitivity: AbstractSensitivity = ActiveSet()

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core import as_arrays, as_floats, is_successful, ravel, Solution
+from ..core import as_arrays, as_floats, is_successful, ravel, Solution, stop_gradient
 from ..programs import AbstractProgram, flatten
 from ._sensitivity import AbstractSensitivity, ActiveSet, check_sensitivity, Health, health_at
 
@@ -25,8 +25,14 @@ def derivative_health(
         `Health`: strict-complementarity margin, smallest pivot, residual of the linear solve, relative error to
         be expected of the derivative. A failed instance has a margin and a pivot of zero; residual and error are
         infinite.
+
+    Raises:
+        TypeError: if `sensitivity` is of another kind.
+
+    Gradient: none (zero).
     """
     check_sensitivity(sensitivity)
+    solution, p = stop_gradient((solution, p))
     z, p = as_floats(solution.value, "solution.value"), as_arrays(p)
     flat, _, x = flatten(program, z, p)
     vector = lambda tree: ravel(tree)[0].astype(x.dtype)

@@ -175,12 +175,14 @@ class InteriorPointQP(AbstractSolver):
         again = attempt & ~solved & jnp.any(guess != active) & (state.attempts < _ATTEMPTS - 1)
         # A small product leaves open which of the two is zero: slack and multiplier may be its root, and the decision
         # as wrong. Then the equations of the active set are tried before the answer is taken.
-        open_rows = real & (jnp.minimum(new[1], new[2]) > tol)
-        again = again | (~attempt & (residual <= tol) & jnp.any(open_rows))
+        sizes = jnp.minimum(new[1] * units.row, new[2] / (units.row * units.objective))
+        again = again | (~attempt & (residual <= tol) & jnp.any(real & (sizes > tol)))
+        held = again & (residual <= tol)
         solved = (solved | (residual <= tol)) & ~again
         progress = self._progress(state, residual, usable | attempt)
         rho, best, age = progress
         stop, result = self._judge(constants, state, new, progress, accepted, solved, stall_tol)
+        stop, result = stop & ~held, RESULTS.where(held, state.result, result)
         last = jnp.where(attempt, mu, state.attempted_at)
         attempts = jnp.where(again, state.attempts + 1, 0)
         x, slack, dual, eq, bent, pull, excess, defect, residual = new
@@ -252,6 +254,11 @@ class InteriorPointQP(AbstractSolver):
     def done(self, state: QPState) -> Bool[Array, ""]:
         """Whether the instance converged or failed."""
         return state.stopped
+
+    def is_answer(self, state: QPState) -> Bool[Array, ""]:
+        """Also where the residual is small enough and only the active set is open still."""
+        tol, _ = self._tolerances(state.x.dtype)
+        return state.stopped | (state.residual <= 0.5 * tol)
 
     def finish(
         self, program: FlatProgram, constants: QPConstants, state: QPState, p: Any

@@ -24,7 +24,7 @@ def outcome(
 ) -> tuple[Array, Any]:
     """The root `[x, λ, ν]`, and (result, state, counters), of a loop that ended in `state` after `steps`."""
     point, result, (barrier, restorations) = solver.finish(program, constants, state, p)
-    out_of_steps = is_successful(result) & ~solver.done(state)
+    out_of_steps = is_successful(result) & ~solver.is_answer(state)
     limit = RESULTS.max_steps_reached
     result = RESULTS.where(out_of_steps, limit, result)  # pyright: ignore[reportArgumentType]
     root = jnp.concatenate([point.x, point.ineq, point.eq])

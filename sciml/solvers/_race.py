@@ -26,6 +26,10 @@ class Race(AbstractSolver):
         solver: what runs. Its `init` is called for `z0` without `warm`, and for the rival: with `warm`, the `state` of
             an earlier solution, or from the decision in a `Guess` where its `uses_start` says that it looks at one.
 
+    Raises:
+        TypeError: if `solver` is a class, or `warm` neither a `Guess` nor a state of `solver`.
+        ValueError: if `solver` does not look at a start and `warm` is a `Guess`.
+
     Gradient: as `solver`.
     """
 
@@ -84,6 +88,10 @@ class Race(AbstractSolver):
     def done(self, state: Any) -> Bool[Array, ""]:
         """As the solver."""
         return self.solver.done(state)
+
+    def is_answer(self, state: Any) -> Bool[Array, ""]:
+        """As the solver."""
+        return self.solver.is_answer(state)
 
     def finish(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> tuple[Point, RESULTS, Any]:
         """As the solver."""

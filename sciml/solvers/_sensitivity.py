@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Scalar, ScalarLike
 
-from ..core import invalid, RobustLU, where_needed, wrong_type
+from ..core import DampedInverse, invalid, where_needed, wrong_type
 from ..programs import bound_multipliers, FlatProgram
 from ._models import Model, model_at
 
@@ -142,6 +142,14 @@ class _Factored(AbstractInverse):
         """That of the factors."""
         return self.factors.witness
 
+    def inverted(self) -> "_Factored":
+        """The same with factors whose solves are products.
+
+        A second derivative solves several times, in no order, and LAPACK's solves for a batch must not run side by side
+        (decision 2). Refinement makes up for what an inverse loses against substitution.
+        """
+        return _Factored(self.matrix, self.factors.inverted(), self.divisor, self.scale)
+
     def __call__(self, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         """The solution for `right`, refined against the unregularised matrix as long as that helps."""
         good = self.factors.is_definite
@@ -190,9 +198,7 @@ def factorise(matrix: KKTMatrix) -> _Factored:
     # rounding may leave that without a factor: then once more.
     factors = attempt(jnp.asarray(rho, dtype))
     factors = where_needed(~factors.is_definite, lambda: attempt(jnp.asarray(more, dtype)), factors)
-    # Refinement makes up for what an inverse loses against substitution. A second derivative solves with it several
-    # times, in no order, and LAPACK's solves for a batch must not run side by side (decision 2).
-    return _Factored(matrix, factors.inverted(), divisor, scale)
+    return _Factored(matrix, factors, divisor, scale)
 
 
 class AbstractSensitivity(eqx.Module):
@@ -221,7 +227,7 @@ class ActiveSet(AbstractSensitivity):
 
     def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
         """By Cholesky factorisation of the condensed matrix, refined."""
-        return factorise(matrix)
+        return factorise(matrix).inverted()
 
 
 class Smoothed(AbstractSensitivity):
@@ -259,7 +265,7 @@ class Smoothed(AbstractSensitivity):
 
     def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
         """By Cholesky factorisation of the condensed matrix, refined."""
-        return factorise(matrix)
+        return factorise(matrix).inverted()
 
 
 class LeastNorm(AbstractSensitivity):
@@ -277,22 +283,21 @@ class LeastNorm(AbstractSensitivity):
         """By damped normal equations of the whole matrix, refined."""
         eye = jnp.eye(sum(matrix.sizes), dtype=matrix.active.dtype)
         dense = jax.vmap(lambda v: jnp.concatenate(matrix.times(matrix.cut(v))))(eye)
-        return _PseudoInverse(matrix, jax.vmap(lambda e: RobustLU().least_squares(dense, e))(eye))
+        return _LeastSquares(matrix, DampedInverse(dense))
 
 
-class _PseudoInverse(AbstractInverse):
+class _LeastSquares(AbstractInverse):
     matrix: KKTMatrix
-    product: Float[Array, "r r"]
-    """One column of the inverse in every row; the inverse is symmetric up to rounding."""
+    damped: DampedInverse
 
     @property
     def witness(self) -> Scalar:
-        """Its largest entry."""
-        return jnp.max(jnp.abs(self.product))
+        """The last entry of its factor's diagonal."""
+        return self.damped.half[-1, -1]
 
     def __call__(self, right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         """The shortest of the solutions that are nearest to one."""
-        return self.matrix.cut(jnp.concatenate(right) @ self.product)
+        return self.matrix.cut(self.damped(jnp.concatenate(right)))
 
 
 def linear_system(
@@ -354,7 +359,7 @@ def check_sensitivity(sensitivity: Any) -> None:
     """Raises where it is none."""
     if not isinstance(sensitivity, AbstractSensitivity):
         fix = "pass an instance: `ActiveSet()`, `Smoothed(1e-3)` or `LeastNorm()`"
-        raise wrong_type("sensitivity", repr(sensitivity), "how conditions are linearised", fix)
+        raise wrong_type("sensitivity", repr(sensitivity), "an `AbstractSensitivity`", fix)
 
 
 class Health(eqx.Module):

@@ -54,7 +54,7 @@ def solve(
         z0: where to start, any pytree of numbers; its structure is the decision's structure.
         p: the instance, any pytree.
         warm: the `state` of an earlier solution of a program of the same shape: the start is its iterate and its
-            multipliers, and of `z0` only the structure matters.
+            multipliers, and of `z0` only the structure matters. With `Race` also a `Guess`.
         max_steps: most iterations.
         adjoint: how to differentiate; default `KKTAdjoint()`. `optimistix.ImplicitAdjoint()` is the reference.
         throw: whether a failure raises; if False, look at `result`.
@@ -63,7 +63,7 @@ def solve(
         `Solution` with `value` (like `z0`), `duals` (`Duals`), `stats` (`SolveStats`), `result`, `state` (for `warm`).
 
     Raises:
-        TypeError: if program, solver or adjoint are of another kind.
+        TypeError: if program, solver or adjoint are of another kind, or `warm` is no state of this solver and program.
         ValueError: if a function returns a wrong shape, or if bounds contradict each other and their values are known.
         With `throw=True` at run time, every failure of `RESULTS`: `max_steps_reached`, `infeasible`, `unbounded`,
         `stalled`, `nonfinite_start`, `nonfinite_step`, `contradictory_bounds`.

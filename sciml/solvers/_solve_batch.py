@@ -77,6 +77,7 @@ def solve_batch(
         `Solution` with the leading axis `batch` on every leaf.
 
     Raises:
+        TypeError: as `solve`.
         ValueError: if the leading axes of `z0s`, `ps` and `warm` differ, `in_axes` does not fit, `chunk` or `slots` is
         not positive, or `mesh` has more than one axis.
 

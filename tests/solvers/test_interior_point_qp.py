@@ -241,3 +241,12 @@ def test_a_small_product_does_not_decide_the_active_set():
     of = lambda p: answer(program, 4, p, jnp.float32).value
     np.testing.assert_allclose(of(away), np.maximum(away, 0.0), atol=1e-6)
     np.testing.assert_allclose(np.diagonal(jax.jacrev(of)(away)), [1.0, 0.0, 1.0, 0.0], atol=1e-5)
+
+
+def test_an_open_active_set_is_no_failure_at_the_limit_of_steps():
+    program = QuadraticProgram(Q=jnp.eye(4, dtype=jnp.float32), q=lambda p: -p, lower=jnp.float32(0.0))
+    away = jnp.asarray([3.5e-4, -3.5e-4, 2e-3, -2e-3], jnp.float32)
+    ended = lambda most: solve(program, InteriorPointQP(), jnp.zeros(4, jnp.float32), away, max_steps=most, throw=False)
+    within = [n for n in range(2, 9) if bool(is_successful(ended(n).result))]
+    needed = int(ended(100).stats.steps)
+    assert min(within) < needed and float(ended(min(within)).stats.residual.largest) <= 1e-5

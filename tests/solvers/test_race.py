@@ -68,7 +68,9 @@ def test_a_perfect_guess_at_an_active_constraint_wins(cold):
 
 
 def test_messages():
-    with pytest.raises(ValueError, match=r"`warm`: got PyTreeDef.*\[\(3,\)\]; expected .*\[\(2,\)\].*every leaf of `z0`"):
+    with pytest.raises(
+        ValueError, match=r"`warm`: got PyTreeDef.*\[\(3,\)\]; expected .*\[\(2,\)\].*every leaf of `z0`"
+    ):
         solve(PROGRAM, Race(InteriorPoint()), Z0S[0], PS[0], warm=Guess(jnp.zeros(3)))
     quadratic = QuadraticProgram(np.eye(2), np.ones(2), lower=0.0)
     with pytest.raises(ValueError, match=r"`warm`: got a `Guess` for InteriorPointQP"):
@@ -84,7 +86,14 @@ def test_messages():
 def test_a_state_belongs_to_its_solver_and_program(cold):
     quadratic = QuadraticProgram(np.eye(2), np.ones(2), lower=0.0)
     own = solve(quadratic, InteriorPointQP(), jnp.zeros(2)).state
-    with pytest.raises(TypeError, match=r"`warm`: got a QPState; expected a State of this program"):
+    with pytest.raises(TypeError, match=r"`warm`: got QPState; expected the `state` of a solution by InteriorPoint"):
         solve(PROGRAM, InteriorPoint(), Z0S[0], PS[0], warm=own)
-    with pytest.raises(TypeError, match=r"`warm`: got a QPState of another shape"):
+    with pytest.raises(TypeError, match=r"`warm`: got a state with an entry of float64\[2\]; expected float64\[3\]"):
         solve(QuadraticProgram(np.eye(3), np.ones(3), lower=0.0), InteriorPointQP(), jnp.zeros(3), warm=own)
+    with pytest.raises(TypeError, match=r"`warm`: got .*expected the `state`.*Guess\(value\)` with `Race`"):
+        solve(quadratic, InteriorPointQP(), jnp.zeros(2), warm=jnp.zeros(2))
+    single = jax.tree.map(lambda v: v.astype(jnp.float32) if v.dtype == jnp.float64 else v, own)
+    with pytest.raises(TypeError, match=r"`warm`: got a state with an entry of float32\[2\]; expected float64\[2\]"):
+        solve(quadratic, InteriorPointQP(), jnp.zeros(2), warm=single)
+    with pytest.raises(TypeError, match=r"got a `Guess` for InteriorPointQP.*starts from a point of its own"):
+        solve(quadratic, InteriorPointQP(), jnp.zeros(2), warm=Guess(jnp.zeros(2)))
