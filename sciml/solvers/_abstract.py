@@ -116,19 +116,15 @@ def begin(
     """The first state; a `warm` that is not a state of this solver and program raises."""
     if warm is not None and not isinstance(warm, Guess):
         cold = jax.eval_shape(lambda: solver.init(program, constants, x0, p, None))
-        name, fix = (
-            type(solver).__name__,
-            "pass the `state` of a solution by this solver, or `Guess(value)` with `Race`",
-        )
         if isinstance(cold, eqx.Module) and type(warm) is not type(cold):
-            raise wrong_type("warm", f"{type(warm).__name__}", f"the `state` of a solution by {name}", fix)
+            expected = f"the `state` of a solution by {type(solver).__name__}"
+            fix = "pass the `state` of a solution by this solver, or `Guess(value)` with `Race`"
+            raise wrong_type("warm", type(warm).__name__, expected, fix)
         kind = lambda v: f"{jnp.result_type(v)}{list(jnp.shape(v))}"
         for had, wanted in zip(jtu.tree_leaves(warm), jtu.tree_leaves(cold), strict=False):
             if kind(had) != f"{wanted.dtype}{list(wanted.shape)}":
                 got = f"a state with an entry of {kind(had)}"
                 expected = f"{wanted.dtype}{list(wanted.shape)}, as this program has"
-                fix = (
-                    "pass the state of a program with as many entries, in the same dtype; map over a batch with `vmap`"
-                )
+                fix = "pass the state of a program of the same size and dtype; map over a batch with `vmap`"
                 raise wrong_type("warm", got, expected, fix)
     return solver.init(program, constants, x0, p, warm)
