@@ -189,7 +189,7 @@ def factorise(matrix: KKTMatrix) -> _Factored:
     change the rounding errors of a Cholesky factorisation; so the matrix itself is left as it is.
     """
     dtype = matrix.active.dtype
-    rho, more, delta = (1e-12, 1e-8, 1e-9) if dtype == jnp.float64 else (1e-6, 1e-5, 1e-3)
+    rho, more, delta = (1e-12, 1e-8, 1e-9) if dtype == jnp.float64 else (1e-7, 1e-5, 1e-4)
     scale = _scale(matrix.model)
     x, rows, eq = (1.0 / s**2 for s in scale.parts)
     divisor = matrix.softness + delta * rows * matrix.active
