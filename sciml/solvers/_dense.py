@@ -53,22 +53,25 @@ class DenseModel(eqx.Module):
         """`Eᵀ y`."""
         return self.E.T @ y
 
-    def eq_size(self) -> Scalar:
-        """The largest squared norm of a row of `E`."""
-        return jnp.max(jnp.sum(self.E**2, axis=1), initial=0.0)
+    @property
+    def n(self) -> int:
+        """Number of entries of the decision."""
+        return self.H.shape[0]
 
-    def size(self) -> Scalar:
-        """The largest entry of the Hessian in absolute value."""
-        return jnp.max(jnp.abs(self.H), initial=0.0)
+    def eq_size(self, column: Float[Array, " n"] | None = None) -> Scalar:
+        """The largest squared norm of a row of `E`, of `E diag(column)` with `column`."""
+        E = self.E if column is None else self.E * column
+        return jnp.max(jnp.sum(E**2, axis=1), initial=0.0)
 
-    def largest_diagonal(self, weights: Float[Array, " m"]) -> Scalar:
-        """The largest diagonal entry of `H + Cᵀ diag(weights) C` in absolute value."""
-        diagonal = jnp.diagonal(self.H) + self.rows_transposed_squares(weights)
-        return jnp.max(jnp.abs(diagonal), initial=0.0)
+    def size(self, column: Float[Array, " n"] | None = None) -> Scalar:
+        """The largest entry of the Hessian in absolute value, by units of the decision with `column`."""
+        H = self.H if column is None else self.H * column * column[:, None]
+        return jnp.max(jnp.abs(H), initial=0.0)
 
-    def diagonal(self) -> Float[Array, " n"]:
-        """The diagonal of `H`."""
-        return jnp.diagonal(self.H)
+    def diagonal(self, weights: Float[Array, " m"] | None = None) -> Float[Array, " n"]:
+        """The diagonal of `H`, of `H + Cᵀ diag(weights) C` with `weights`."""
+        diagonal = jnp.diagonal(self.H)
+        return diagonal if weights is None else diagonal + self.rows_transposed_squares(weights)
 
     def shifted(self, shift: Scalar) -> "DenseModel":
         """The model with `H + shift I`."""
@@ -95,7 +98,9 @@ class DenseModel(eqx.Module):
 
     def is_finite(self) -> Bool[Array, ""]:
         """Whether every entry is finite."""
-        return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(part)) for part in (self.H, self.G, self.E)]))
+        # The largest entry is NaN where any is, and of the Hessian it is wanted anyway.
+        largest = lambda part: jnp.max(jnp.abs(part), initial=0.0)
+        return jnp.isfinite(self.size()) & jnp.isfinite(largest(self.G)) & jnp.isfinite(largest(self.E))
 
     def factorise(
         self, weights: Float[Array, " m"], rho: Float[Array, "..."], delta: Float[Array, "..."]
@@ -121,12 +126,13 @@ class DenseModel(eqx.Module):
             one = jnp.ndim(delta) == 0
             matrix = matrix + ((self.E.T @ self.E) / delta if one else self.E.T @ (self.E / delta[:, None]))
         matrix = matrix + jnp.diag(diagonal)
-        factor = jnp.linalg.cholesky(matrix, symmetrize_input=False)
-        pivots = jnp.diagonal(factor)
+        # LAPACK reads and writes by columns, all else is by rows: the transposes spare a copy before and after.
+        upper = jnp.linalg.cholesky(matrix.T, symmetrize_input=False).T
+        pivots = jnp.diagonal(upper)
         is_definite = jnp.all(jnp.isfinite(pivots))
-        factor = jnp.where(is_definite, factor, jnp.eye(n, dtype=matrix.dtype))
+        upper = jnp.where(is_definite, upper, jnp.eye(n, dtype=matrix.dtype))
         pivot = jnp.where(is_definite, jnp.min(pivots, initial=jnp.inf) ** 2, 0.0)
-        return DenseFactors(factor, delta, is_definite, pivot)
+        return DenseFactors(upper, delta, is_definite, pivot)
 
     def solve(
         self, factors: "DenseFactors", right: Float[Array, " n"], level: Float[Array, " h"]
@@ -142,25 +148,27 @@ class DenseModel(eqx.Module):
 class DenseFactors(eqx.Module):
     """A factored model; nothing that the model knows already, so that loops carry little."""
 
-    factor: Float[Array, "n n"]
+    upper: Float[Array, "n n"]
+    """`U`, with `UᵀU` the matrix."""
     delta: Float[Array, "..."]
     is_definite: Bool[Array, ""]
     pivot: Scalar
     """The smallest pivot of the Cholesky factorisation."""
     is_inverse: bool = eqx.field(static=True, default=False)
-    """Whether `factor` is the inverse of the Cholesky factor."""
+    """Whether `upper` is `U⁻¹`."""
 
     @property
     def witness(self) -> Scalar:
         """A positive number that cannot be known before the factor is: the last entry of its diagonal."""
-        return self.factor[-1, -1]
+        return self.upper[-1, -1]
 
     def solve(self, right: Float[Array, " n"]) -> Float[Array, " n"]:
         """The factored matrix's inverse times `right`."""
-        return self.factor.T @ (self.factor @ right) if self.is_inverse else jsl.cho_solve((self.factor, True), right)
+        upper = self.upper
+        return upper @ (upper.T @ right) if self.is_inverse else jsl.cho_solve((upper.T, True), right)
 
     def inverted(self) -> "DenseFactors":
         """Factors whose solves are products: several of them may run side by side, which those of LAPACK must not."""
-        eye = jnp.eye(self.factor.shape[0], dtype=self.factor.dtype)
-        half = jsl.solve_triangular(self.factor, eye, lower=True)
-        return DenseFactors(half, self.delta, self.is_definite, self.pivot, is_inverse=True)
+        eye = jnp.eye(self.upper.shape[0], dtype=self.upper.dtype)
+        half = jsl.solve_triangular(self.upper.T, eye, lower=True)
+        return DenseFactors(half.T, self.delta, self.is_definite, self.pivot, is_inverse=True)

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
+from ..core import where_needed
 from ..programs import by_stage, FlatProgram, Staged
 from ._dense import DenseModel
 from ._riccati import AbstractScan, LQ, Sequential
 from ._stage_model import StageModel
 
 Vector = Float[Array, " n"]
+_SEVERAL = 16  # entries of a decision from which a Hessian is dearer than a loop of one turn
 Weigh = Callable[[Array, Array], tuple[Array, Array]]
 
 
@@ -58,6 +60,7 @@ def derivatives(
     weight: Scalar,
     is_bounded: bool,
     residuals: Residuals | None = None,
+    once: bool = False,
 ) -> Derivatives:
     """Everything that a Newton step needs at `x`.
 
@@ -69,10 +72,12 @@ def derivatives(
         weight: of the objective.
         is_bounded: whether the rows of the model include those of the bounds.
         residuals: None for the Hessian of the Lagrangian, else the Hessian is `weight Jᵀ J`.
+        once: whether a dense Hessian is computed in one place, at the price of reverse-mode derivatives.
     """
     if program.structure is not None:
         return _by_stages(program, program.structure, x, p, weigh, weight, is_bounded, residuals)
-    at = _local(lambda x: program.functions(x, p), x, weigh, weight, None if residuals is None else residuals.end)
+    residual = None if residuals is None else residuals.end
+    at = _local(lambda x: program.functions(x, p), x, weigh, weight, residual, once)
     return Derivatives(*at.values, at.gradient, at.slope, DenseModel(at.hessian, at.first, at.second, None, is_bounded))
 
 
@@ -82,10 +87,14 @@ def _local(
     weigh: Weigh,
     weight: Scalar,
     residual: Callable[[Array], Array] | None,
+    once: bool = False,
 ) -> _Local:
     """One linearisation of `v -> (rows, slope)` pushed along all unit vectors: forward passes over one reverse pass.
 
     With a residual it is linearised in the place of the slope, and no second derivative is taken.
+
+    `once`: left alone, XLA computes a Hessian again inside of everything that reads it, sines and all; it does not fuse
+    across the border of a loop.
     """
 
     def both(v: Array) -> tuple[tuple[Array, Array, Array], Any]:
@@ -98,8 +107,16 @@ def _local(
         return (g, h, slope if residual is None else residual(v)), ((f, g, h), by_f, slope)
 
     _, push, (values, by_f, slope) = jax.linearize(both, v, has_aux=True)
-    by_g, by_h, last = jax.vmap(push)(jnp.eye(v.size, dtype=v.dtype))
-    hessian = last.T if residual is None else weight * (last @ last.T)
+    directions = jnp.eye(v.size, dtype=v.dtype)
+    by_g, by_h, last = jax.vmap(push)(directions)
+    bent = lambda last: last if residual is None else weight * (last @ last.T)
+    if once and v.size >= _SEVERAL:
+        # Only the Hessian: rows that are linear stay shared by a batch, which what leaves this loop does not. Nobody
+        # knows whether `f` is finite before it runs, and where it is not the point is given up.
+        again = lambda: bent(jax.vmap(lambda direction: push(direction)[2])(directions))
+        hessian = where_needed(jnp.isfinite(values[0]), again, jnp.full_like(directions, jnp.nan))
+    else:
+        hessian = bent(last)
     return _Local(values, by_f, slope, by_g.T, by_h.T, hessian)
 
 

@@ -42,6 +42,12 @@ class Evaluation(eqx.Module):
     """Gradient of `½‖h‖² + ½‖g₊‖²`."""
     is_finite: Bool[Array, ""]
 
+    def measured(self, column: Vector) -> "Evaluation":
+        """The same of `x̂`, where `x = column · x̂`."""
+        vectors = lambda at: (at.gradient, at.slope, at.violation_gradient)
+        measured = eqx.tree_at(vectors, self, tuple(column * v for v in vectors(self)))
+        return eqx.tree_at(lambda at: at.model.column, measured, column, is_leaf=lambda x: x is None)
+
     def is_stuck(self, x: Vector, limits: tuple[Vector, Vector], tol: Scalar) -> tuple[Bool[Array, ""], Scalar]:
         """Whether `x` is noticeably infeasible and far from all feasible points, and the projected gradient there.
 
@@ -85,7 +91,7 @@ def evaluate(
         excess = (scaling.ineq * jnp.maximum(scaling.ineq * g, 0.0), scaling.eq**2 * h)
         return tree_where(restoring, excess, (scaling.ineq * multipliers[0], scaling.eq * multipliers[1]))
 
-    at = derivatives(program, x, p, weigh, jnp.where(restoring, 0.0, scaling.objective), True, residuals)
+    at = derivatives(program, x, p, weigh, jnp.where(restoring, 0.0, scaling.objective), True, residuals, True)
     model, slope, gradient = ScaledModel(at.model, scaling.ineq, scaling.eq), at.slope, scaling.objective * at.gradient
     f, g, h = scaling.objective * at.f, scaling.ineq * at.g, scaling.eq * at.h
     violated = jnp.maximum(g, 0.0)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Scalar, ScalarLike
 
-from ..core import invalid, ravel
+from ..core import invalid, ravel, where_needed
 from ..programs import FlatProgram
 from ._dense import DenseFactors
 from ._derivatives import Residuals
@@ -19,8 +19,8 @@ from ._evaluate import evaluate, Evaluation, Scaling
 from ._models import ScaledModel
 from ._stage_model import StageFactors
 
-_TRIALS = 9  # shifts of the exact Hessian
-_HOLD = 10.0  # weight of active rows relative to the Hessian
+_TRIALS = 10  # weights and shifts of the exact Hessian
+_HOLD = (10.0, 1e3)  # weights of active rows relative to the Hessian: the usual one, and what is tried before a shift
 _EASE = 8.0  # by which a shift falls from one iteration to the next
 
 Vector = Float[Array, " n"]
@@ -94,7 +94,8 @@ class ExactHessian(AbstractHessian):
     """The second derivatives of the Lagrangian: quadratic convergence, and shifts where they are not convex.
 
     Where the Hessian is not positive definite on the null space of the equalities, weights of the rows active in the
-    last model are added, and if they do not suffice, the smallest multiple of the identity of a ladder.
+    last model are added, then larger ones, and if they do not suffice, the smallest multiple of the identity of a
+    ladder, in the units in which `SQP` measures the decision.
 
     Source: Nocedal & Wright (2006), Numerical Optimization, sections 18.1 and 3.4.
     """
@@ -240,27 +241,30 @@ def _eased(model: ScaledModel, last: Scalar) -> Scalar:
 def _definite(model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
     """The model with as little as makes it positive definite where the equalities hold.
 
-    First weights of the active rows: where these hold the model stays exact, so that convergence stays fast. Then a
-    shift of a ladder.
+    First weights of the active rows, usual ones and firmer ones: where these hold the model stays exact, so that
+    convergence stays fast. Then a shift of a ladder.
     """
     dtype = last.dtype
     size = jnp.maximum(model.size(), 1.0)
     rho, slope = jnp.finfo(dtype).eps ** 0.5 * size, model.eq_size()
     delta = jnp.finfo(dtype).eps ** 0.5 * jnp.where(slope > 0, slope, 1.0) / size
-    steepest = model.straight().largest_diagonal(active)
-    weights = _HOLD * size / jnp.where(steepest > 0, steepest, 1.0) * active
+    rows = model.row_sizes()
+    weights = size / jnp.where(rows > 0, rows, 1.0) * active
     definite = lambda shift, weights: model.factorise(weights, rho + shift, delta).is_definite
     first = _eased(model, last)
+    usual, firmer = jnp.asarray(_HOLD, dtype)
 
-    def climb(carry: tuple[Array, Scalar, Array]) -> tuple[Array, Scalar, Array]:
-        _, shift, count = carry
+    def climb(carry: tuple[Array, Scalar, Scalar, Array]) -> tuple[Array, Scalar, Scalar, Array]:
+        _, shift, _, count = carry
         rise = jnp.where(shift < last, 2.0, 8.0)  # finely up to what was enough
-        raised = jnp.maximum(rise * shift, jnp.where(last > 0, 0.0, 1e-3 * size))
-        shift = jnp.where(count > 0, raised, shift)
-        return definite(shift, weights), shift, count + 1
+        raised = jnp.maximum(rise * shift, jnp.where(first > 0, 0.0, 1e-3 * size))
+        shift, hold = jnp.where(count > 1, raised, shift), jnp.where(count == 1, firmer, usual)
+        return definite(shift, hold * weights), shift, hold, count + 1
 
-    going = lambda carry: ~carry[0] & (carry[2] < _TRIALS)
+    going = lambda carry: ~carry[0] & (carry[3] < _TRIALS)
     # As it is first: a batch that shares its matrices shares this factorisation.
     enough = (first <= 0) & definite(jnp.zeros((), dtype), jnp.zeros_like(weights))
-    _, shift, _ = jax.lax.while_loop(going, climb, (enough, first, jnp.asarray(0)))
-    return ShiftedModel(model, shift, jnp.where(enough, 0.0, weights))
+    none = jnp.zeros((), dtype)
+    ladder = lambda: jax.lax.while_loop(going, climb, (enough, first, none, jnp.asarray(0)))[1:3]
+    shift, hold = where_needed(~enough, ladder, (first, none))  # what does not vary over the rungs stays in here
+    return ShiftedModel(model, shift, hold * weights)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
 from ..core import RESULTS, tree_where, where_needed
 from ..programs import FlatProgram
 from ._abstract import AbstractSolver, Point
+from ._certificates import is_infeasible, is_unbounded, is_violation_least, largest, negligible
 from ._presolve import Reduced, Units
 from ._qp_constants import qp_constants, QPConstants
 
@@ -170,13 +171,8 @@ class InteriorPointQP(AbstractSolver):
         old = (state.x, state.slack, state.dual, state.eq, state.bent, state.pull, state.excess, state.defect)
         new = tree_where(accepted, new, (*old, state.residual))
         residual = new[-1]
-        # Rows that the attempt violates come in, rows with a negative multiplier go out.
         guess = (real & (dual > -at[2])) | qp.is_equality
-        again = attempt & ~solved & jnp.any(guess != active) & (state.attempts < _ATTEMPTS - 1)
-        # A small product leaves open which of the two is zero: slack and multiplier may be its root, and the decision
-        # as wrong. Then the equations of the active set are tried before the answer is taken.
-        sizes = jnp.minimum(new[1] * units.row, new[2] / (units.row * units.objective))
-        again = again | (~attempt & (residual <= tol) & jnp.any(real & (sizes > tol)))
+        again = _is_open(units, state, new, (attempt, solved, guess != active), real, tol)
         held = again & (residual <= tol)
         solved = (solved | (residual <= tol)) & ~again
         progress = self._progress(state, residual, usable | attempt)
@@ -215,13 +211,14 @@ class InteriorPointQP(AbstractSolver):
         x, _, dual, eq, bent, pull, excess, defect, residual = new
         rho, _, age = progress
         worn_out = (age >= _PATIENCE) | (rho > _MOST)
-        unbounded = accepted & _is_unbounded(constants.reduced, state, new)
+        before = (state.x, state.bent, state.excess, state.defect)
+        unbounded = accepted & is_unbounded(constants.reduced, before, (x, bent, excess, defect))
         # The further out points are ruled out, the better the proof; where nothing moves any more, a weak one must do.
-        reach = (1.0 + _size(x)) / jnp.where(worn_out, _HOPELESS, _small(x.dtype))
+        reach = (1.0 + largest(x)) / jnp.where(worn_out, _HOPELESS, negligible(x.dtype))
 
         def prove() -> tuple[Array, Array]:
-            found = accepted & _is_infeasible(constants, dual, eq, pull, reach, stall_tol)
-            found = found | _is_violation_least(constants, excess, defect, reach, stall_tol)
+            found = accepted & is_infeasible(constants, dual, eq, pull, reach, stall_tol)
+            found = found | is_violation_least(constants, excess, defect, reach, stall_tol)
             at = (bent, pull, excess, defect)
             return found, _beyond_rounding(constants.reduced, constants.units, dual, at)
 
@@ -342,7 +339,7 @@ def _evaluate(
     """`H x`, `Cᵀz + Eᵀν`, `C x - d`, `E x - e`, and the residual."""
     model = qp.model
     bent, pull = model.curvature(x), model.rows_transposed(dual) + model.equalities_transposed(eq)
-    excess, defect = jnp.where(qp.exists, model.rows(x) - qp.d, 0.0), model.equalities(x) - qp.e
+    excess, defect = qp.excess(x), model.equalities(x) - qp.e
     return (bent, pull, excess, defect), jnp.max(
         _parts(qp, units, bent + qp.c + pull, excess, defect, dual), initial=0.0
     )
@@ -392,6 +389,21 @@ def _guess(qp: Reduced, state: QPState, mu: Scalar) -> tuple[Bool[Array, ""], Bo
     return jnp.any(real) & (again | (clear & (mu <= _AGAIN * state.attempted_at))), active
 
 
+def _is_open(
+    units: Units, state: QPState, new: tuple[Array, ...], trial: tuple[Array, Array, Array], real: Array, tol: Scalar
+) -> Bool[Array, ""]:
+    """Whether another active set is to be tried next; `trial`: an attempt, solved, and where its signs disagree.
+
+    After an attempt in vain, rows that it violates come in and rows with a negative multiplier go out. And a small
+    product leaves open which of the two is zero: slack and multiplier may be its root, and the decision as wrong. Then
+    the equations of the active set are tried before the answer is taken.
+    """
+    (attempt, solved, wrong), (_, slack, dual, *_, residual) = trial, new
+    again = attempt & ~solved & jnp.any(wrong) & (state.attempts < _ATTEMPTS - 1)
+    sizes = jnp.minimum(slack * units.row, dual / (units.row * units.objective))
+    return again | (~attempt & (residual <= tol) & jnp.any(real & (sizes > tol)))
+
+
 def _parts(qp: Reduced, units: Units, slope: Array, excess: Array, r_eq: Array, dual: Array) -> Array:
     """The entries of the KKT residual in the user's units: stationarity, violation, complementarity, sign."""
     violation = jnp.where(qp.is_equality, jnp.abs(excess), jnp.maximum(excess, 0.0)) * units.row
@@ -408,64 +420,13 @@ def _beyond_rounding(qp: Reduced, units: Units, dual: Array, at: tuple[Array, Ar
     # The same entries of the sizes of the terms: they are not negative, which makes them violations.
     terms = jnp.maximum(jnp.maximum(jnp.abs(bent), jnp.abs(qp.c)), jnp.abs(pull))
     spread = units if units.basis is None else eqx.tree_at(lambda u: u.basis, units, jnp.abs(units.basis))
-    rows = jnp.where(qp.exists, jnp.abs(qp.d), 0.0)
+    rows = jnp.abs(qp.d)
+    if qp.origin is not None:
+        h = jnp.abs(qp.origin.data.h)
+        rows = rows.at[: h.size].max(h)
+    rows = jnp.where(qp.exists, rows, 0.0)
     sizes = _parts(qp, spread, terms, rows, jnp.abs(qp.e), dual)
     return jnp.max(parts - 10 * jnp.finfo(parts.dtype).eps * jnp.maximum(sizes, 0.0), initial=0.0)
-
-
-def _small(dtype: Any) -> float:
-    """What counts as zero in a certificate, relative to what it proves: 1e-8, or what rounding allows."""
-    return max(float(jnp.finfo(dtype).eps) ** 0.75, 1e-8)
-
-
-def _is_infeasible(
-    constants: QPConstants, dual: Array, eq: Array, pull: Array, reach: Scalar, tol: Scalar
-) -> Bool[Array, ""]:
-    """Whether `z >= 0, ν` prove that every point within the bounds violates something by more than `tol`.
-
-    With `r = Cᵀz + Eᵀν`, all feasible `x` have `rᵀx <= dᵀz + eᵀν`. No `x` does where the left side is larger all over
-    the bounds, or where there are none up to `reach` (of the scaled program).
-
-    Source: Farkas' lemma, Boyd & Vandenberghe (2004), section 5.8.3.
-    """
-    qp, units = constants.reduced, constants.units
-    weight = jnp.maximum(_size(dual), _size(eq))
-    terms, eps = jnp.concatenate([jnp.where(qp.exists, qp.d * dual, 0.0), qp.e * eq]), jnp.finfo(pull.dtype).eps
-    slope = jnp.abs(pull if units.basis is None else units.basis @ pull) + eps * weight
-    margin = -jnp.sum(terms) - 100 * eps * jnp.sum(jnp.abs(terms)) - jnp.sum(slope * jnp.minimum(qp.box, reach))
-    # In the user's units it must exceed the tolerance, in those of the iteration rounding.
-    least = tol * jnp.sum(jnp.abs(jnp.concatenate([dual / units.row, eq * units.eq if eq.size else eq])))
-    return margin > least + _small(pull.dtype) * weight
-
-
-def _is_violation_least(
-    constants: QPConstants, excess: Array, defect: Array, reach: Scalar, tol: Scalar
-) -> Bool[Array, ""]:
-    """Whether the violation `v`, taken for multipliers, is a proof: it is one where `|v|²` is least, and not zero."""
-    qp = constants.reduced
-    rows = jnp.where(qp.is_equality, excess, jnp.maximum(excess, 0.0))
-    slope = qp.model.rows_transposed(rows) + qp.model.equalities_transposed(defect)
-    return _is_infeasible(constants, rows, defect, slope, reach, tol)
-
-
-def _is_unbounded(qp: Reduced, state: QPState, new: tuple[Array, ...]) -> Bool[Array, ""]:
-    """Whether the last step `v`, a long one, proves that the objective has no lower bound.
-
-    The proof has `Hv = 0`, `Cv <= 0`, `Ev = 0` and `cᵀv < 0`. The products are differences of those at the iterates.
-    """
-    x, _, _, _, bent, _, excess, defect, _ = new
-    step, along = x - state.x, excess - state.excess
-    rising = jnp.where(qp.is_equality, jnp.abs(along), jnp.maximum(along, 0.0))
-    small, gain, reach = _small(x.dtype), qp.c @ step, _size(step)
-    # A large gradient makes curvature small, but not the way to the next bound far.
-    flat = (_size(bent - state.bent) <= small * jnp.abs(gain)) & (reach > jnp.maximum(1e3, 1e-2 * _size(x)))
-    blocked = _size(jnp.concatenate([rising, defect - state.defect])) > small * jnp.minimum(reach, jnp.abs(gain))
-    return (gain < 0) & flat & ~blocked
-
-
-def _size(v: Array) -> Scalar:
-    """The largest entry in absolute value."""
-    return jnp.max(jnp.abs(v), initial=0.0)
 
 
 def _mean(v: Array, real: Bool[Array, " m"]) -> Scalar:

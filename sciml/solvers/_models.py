@@ -91,7 +91,7 @@ class NullSpaceFactors(eqx.Module):
 
 
 class ScaledModel(eqx.Module):
-    """A model with its rows and equalities multiplied by factors.
+    """A model with its rows and equalities multiplied by factors, and its decision measured in units.
 
     The factors stay beside the matrices: constraints that are linear have the same Jacobian in every instance of a
     batch, and multiplied by an instance's own factors they would not.
@@ -100,6 +100,8 @@ class ScaledModel(eqx.Module):
     model: DenseModel | StageModel
     ineq: Float[Array, " g"]
     eq: Float[Array, " h"]
+    column: Float[Array, " n"] | None = None
+    """`x = column · x̂`, where `x̂` is what the methods take and return; None for ones."""
 
     @property
     def eliminates(self) -> bool:
@@ -108,47 +110,50 @@ class ScaledModel(eqx.Module):
 
     def curvature(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         """`H x`."""
-        return self.model.curvature(x)
+        return self._measured(self.model.curvature(self._measured(x)))
 
     def rows(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
         """`C x`."""
-        return self._times(self.model.rows(x))
+        return self._times(self.model.rows(self._measured(x)))
 
     def rows_transposed(self, y: Float[Array, " m"]) -> Float[Array, " n"]:
         """`Cᵀ y`."""
-        return self.model.rows_transposed(self._times(y))
+        return self._measured(self.model.rows_transposed(self._times(y)))
 
     def equalities(self, x: Float[Array, " n"]) -> Float[Array, " h"]:
         """`E x`."""
-        return self.eq * self.model.equalities(x)
+        return self.eq * self.model.equalities(self._measured(x))
 
     def equalities_transposed(self, y: Float[Array, " h"]) -> Float[Array, " n"]:
         """`Eᵀ y`."""
-        return self.model.equalities_transposed(self.eq * y)
+        return self._measured(self.model.equalities_transposed(self.eq * y))
 
     def eq_size(self) -> Scalar:
         """About the largest squared norm of a row of `E`."""
-        return self.model.eq_size()
+        return self.model.eq_size(self.column)
 
     def size(self) -> Scalar:
         """The largest entry of the Hessian in absolute value."""
-        return self.model.size()
+        return self.model.size(self.column)
 
     def largest_diagonal(self, weights: Float[Array, " m"]) -> Scalar:
         """The largest diagonal entry of `H + Cᵀ diag(weights) C` in absolute value."""
-        return self.model.largest_diagonal(self._times(self._times(weights)))
+        diagonal = self.model.diagonal(self._times(self._times(weights)))
+        return jnp.max(jnp.abs(self._measured(self._measured(diagonal))), initial=0.0)
 
-    def diagonal(self) -> Float[Array, " n"]:
-        """The diagonal of `H`."""
-        return self.model.diagonal()
+    def row_sizes(self) -> Float[Array, " m"]:
+        """The squared norms of the rows of `C`."""
+        ones = jnp.ones_like(self.ineq, shape=(self.model.n,))
+        rows, _ = self.model.squares(self._measured(self._measured(ones)))
+        return self._times(self._times(rows))
 
     def shifted(self, shift: Scalar) -> "ScaledModel":
-        """The model with `H + shift I`."""
-        return ScaledModel(self.model.shifted(shift), self.ineq, self.eq)
+        """The model with `H + shift I`, whatever the units of the decision."""
+        return eqx.tree_at(lambda s: s.model, self, self.model.shifted(shift))
 
     def straight(self) -> "ScaledModel":
         """The model without its Hessian."""
-        return ScaledModel(self.model.straight(), self.ineq, self.eq)
+        return eqx.tree_at(lambda s: s.model, self, self.model.straight())
 
     def is_finite(self) -> Array:
         """Whether every entry is finite."""
@@ -156,17 +161,25 @@ class ScaledModel(eqx.Module):
 
     def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> DenseFactors | StageFactors:
         """Factors, with weights for the scaled rows."""
+        rho = rho if self.column is None else rho / self.column**2
         return self.model.factorise(self._times(self._times(weights)), rho, delta)
 
     def solve(
         self, factors: DenseFactors | StageFactors, right: Float[Array, " n"], level: Float[Array, " h"]
     ) -> tuple[Array, Array]:
         """`dx` and `dν` for the scaled equalities."""
-        dx, dnu = self.model.solve(factors, right, level / self.eq)  # pyright: ignore[reportArgumentType]
-        return dx, dnu / self.eq
+        back = lambda x: x if self.column is None else x / self.column
+        dx, dnu = self.model.solve(factors, back(right), level / self.eq)  # pyright: ignore[reportArgumentType]
+        return back(dx), dnu / self.eq
+
+    def _measured(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
+        return x if self.column is None else self.column * x
 
     def _times(self, y: Float[Array, " m"]) -> Float[Array, " m"]:
+        """`y` times the factors of its rows; bounds are measured as their entries are."""
         g = self.ineq.size
+        if self.column is not None and y.size > g:
+            return y * jnp.concatenate([self.ineq, 1.0 / self.column, 1.0 / self.column])
         return jnp.concatenate([self.ineq * y[:g], y[g:]]) if g else y
 
 

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Scalar
 
-from ..core import tree_where
+from ..core import tree_where, where_needed
 from ._dense import DenseFactors
 from ._evaluate import Evaluation
 from ._models import ScaledModel
@@ -157,7 +157,11 @@ def factorise(system: System, last_shift: Scalar, floor: Scalar) -> Factors:
         shift = floor + first * _GROWTH ** count.astype(shift.dtype)
         return attempt(shift), shift, count + 1
 
-    factors, used, _ = jax.lax.while_loop(climbing, climb, (factors, floor, jnp.asarray(0)))
+    # In a loop of its own: what does not vary over the rungs would leave the inner one and be computed always.
+    def ladder() -> tuple[Any, Scalar]:
+        return jax.lax.while_loop(climbing, climb, (factors, floor, jnp.asarray(0)))[:2]
+
+    factors, used = where_needed(~factors.is_definite, ladder, (factors, floor))
     # Remember the shift: smaller next time if none was needed, much larger if none sufficed.
     needed = jnp.where(used > floor, used, last_shift / 3)
     shift = jnp.where(factors.is_definite, needed, 100 * used)

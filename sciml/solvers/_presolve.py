@@ -12,6 +12,8 @@ from jaxtyping import Array, Bool, Float, Scalar
 from ..programs import null_space, Quadratic
 from ._dense import DenseModel
 
+_COARSE = 1e-10  # rounding from which on rows are evaluated in the full space
+
 Limits = tuple[Float[Array, " n"], Float[Array, " n"]]
 
 
@@ -22,6 +24,50 @@ class Scales(eqx.Module):
     ineq: Float[Array, " g"]
     eq: Float[Array, " h"]
     objective: Scalar
+
+
+class Recovery(eqx.Module):
+    """What leads back from the reduced to the given program."""
+
+    data: Quadratic
+    """Scaled."""
+    scales: Scales
+    basis: Float[Array, "n k"] | None
+    inverse: Float[Array, "n h"] | None
+    particular: Float[Array, " n"]
+
+    def decision(self, y: Float[Array, " k"]) -> Float[Array, " n"]:
+        """The unscaled decision."""
+        return self.scales.column * self._corrected(y)
+
+    def rows(self, y: Float[Array, " k"]) -> tuple[Float[Array, " g"], Float[Array, " n"]]:
+        """`Gx - h` of the scaled program, without the rounding of reduced `G` and `h`, and `x` less its particular."""
+        x = self._corrected(y)
+        return self.data.G @ x - self.data.h, x - self.particular
+
+    def multipliers(
+        self, y: Float[Array, " k"], z: Float[Array, " m"], nu: Float[Array, " e"]
+    ) -> tuple[Float[Array, " g"], Float[Array, " h"]]:
+        """Unscaled multipliers of inequalities and equalities.
+
+        Eliminated equalities get theirs from stationarity, `Aᵀν = -(Qx + q + Cᵀz)`, by the pseudoinverse.
+        """
+        data, scales, g = self.data, self.scales, self.scales.ineq.size
+        if self.inverse is not None:
+            slope = data.Q @ self._full(y) + data.q + data.G.T @ z[:g]
+            if z.size > g:
+                lower, upper = jnp.split(z[g:], 2)
+                slope = slope + upper - lower
+            nu = -(self.inverse.T @ slope)
+        return scales.ineq * z[:g] / scales.objective, scales.eq * nu / scales.objective
+
+    def _corrected(self, y: Float[Array, " k"]) -> Float[Array, " n"]:
+        """The scaled decision; its eliminated equalities are corrected once for rounding."""
+        x = self._full(y)
+        return x if self.inverse is None else x + self.inverse @ (self.data.b - self.data.A @ x)
+
+    def _full(self, y: Float[Array, " k"]) -> Float[Array, " n"]:
+        return y if self.basis is None else self.particular + self.basis @ y
 
 
 class Reduced(eqx.Module):
@@ -37,6 +83,16 @@ class Reduced(eqx.Module):
     """Lower bounds that coincide with upper bounds."""
     box: Float[Array, " n"]
     """The largest absolute value that the bounds allow each entry of the decision (in its basis); infinite for none."""
+    origin: Recovery | None = None
+    """The way back, where its rows are to be evaluated."""
+
+    def excess(self, x: Float[Array, " k"]) -> Float[Array, " m"]:
+        """`C x - d`, zero in rows that do not exist."""
+        if self.origin is None:
+            return jnp.where(self.exists, self.model.rows(x) - self.d, 0.0)
+        ineq, moved = self.origin.rows(x)
+        both = jnp.concatenate([-moved, moved]) if self.d.size > ineq.size else ineq[:0]
+        return jnp.where(self.exists, jnp.concatenate([ineq, both - self.d[ineq.size :]]), 0.0)
 
 
 class Units(eqx.Module):
@@ -55,43 +111,6 @@ class Units(eqx.Module):
         """An unscaled residual of stationarity."""
         full = r if self.basis is None else self.basis @ r
         return full / (self.column * self.objective)
-
-
-class Recovery(eqx.Module):
-    """What leads back from the reduced to the given program."""
-
-    data: Quadratic
-    """Scaled."""
-    scales: Scales
-    basis: Float[Array, "n k"] | None
-    inverse: Float[Array, "n h"] | None
-    particular: Float[Array, " n"]
-
-    def decision(self, y: Float[Array, " k"]) -> Float[Array, " n"]:
-        """The unscaled decision; its eliminated equalities are corrected once for rounding."""
-        x = self._full(y)
-        if self.inverse is not None:
-            x = x + self.inverse @ (self.data.b - self.data.A @ x)
-        return self.scales.column * x
-
-    def multipliers(
-        self, y: Float[Array, " k"], z: Float[Array, " m"], nu: Float[Array, " e"]
-    ) -> tuple[Float[Array, " g"], Float[Array, " h"]]:
-        """Unscaled multipliers of inequalities and equalities.
-
-        Eliminated equalities get theirs from stationarity, `Aᵀν = -(Qx + q + Cᵀz)`, by the pseudoinverse.
-        """
-        data, scales, g = self.data, self.scales, self.scales.ineq.size
-        if self.inverse is not None:
-            slope = data.Q @ self._full(y) + data.q + data.G.T @ z[:g]
-            if z.size > g:
-                lower, upper = jnp.split(z[g:], 2)
-                slope = slope + upper - lower
-            nu = -(self.inverse.T @ slope)
-        return scales.ineq * z[:g] / scales.objective, scales.eq * nu / scales.objective
-
-    def _full(self, y: Float[Array, " k"]) -> Float[Array, " n"]:
-        return y if self.basis is None else self.particular + self.basis @ y
 
 
 def presolve(
@@ -130,9 +149,12 @@ def presolve(
     rows = jnp.concatenate(d)
     exists = jnp.isfinite(rows)
     model = DenseModel(H, G, E, basis if is_bounded else None, is_bounded)
-    reduced = Reduced(model, c, jnp.where(exists, rows, 0.0), e, exists, is_equality & exists, box)
+    recovery = Recovery(scaled, scales, basis, inverse, x)
+    # In float32 the products that made the reduced rows leave a few 1e-6 of what they cancel.
+    origin = recovery if basis is not None and jnp.finfo(c.dtype).eps > _COARSE else None
+    reduced = Reduced(model, c, jnp.where(exists, rows, 0.0), e, exists, is_equality & exists, box, origin)
     units = Units(basis, scales.column, jnp.concatenate(row_size), scales.eq, scales.objective)
-    return reduced, Recovery(scaled, scales, basis, inverse, x), units
+    return reduced, recovery, units
 
 
 def _equilibrate(data: Quadratic, rounds: int) -> tuple[Quadratic, Scales]:

@@ -25,6 +25,8 @@ _PATIENCE = 40  # iterations in which the residual must improve by a tenth, or t
 _FALL = 1e-4  # relative decrease of the merit that counts as progress
 _HELD = 1e6  # weight of entries at their bounds while the violation is reduced, relative to the matrix
 _MOST_FAILURES = 10  # steps in a row that no length made acceptable
+_NUDGE = 1e-2  # of the size of the decision, away from a stationary point of the violation
+_DAMPING = 1e-3  # of the first step that reduces the violation, relative to the matrix
 
 
 class SQPState(eqx.Module):
@@ -32,7 +34,7 @@ class SQPState(eqx.Module):
 
     x: Float[Array, " n"]
     dual: Float[Array, " m"]
-    """Multipliers of inequalities, lower and upper bounds."""
+    """Multipliers of inequalities, lower and upper bounds; those of bounds in the units of the last model."""
     eq: Float[Array, " h"]
     guess: Bool[Array, " m"]
     """Rows that were active in the last quadratic program."""
@@ -42,12 +44,16 @@ class SQPState(eqx.Module):
     reference: Scalar
     """A running mean of merits, which a step has to stay below."""
     shift: Scalar
+    damping: Scalar
+    """Of steps that reduce the violation, relative to their matrix."""
     residual: Scalar
     best: Scalar
     age: Int[Array, ""]
     failures: Int[Array, ""]
     inner: Int[Array, ""]
     """Iterations of the quadratic programs so far."""
+    nudged: Bool[Array, ""]
+    """Whether a stationary point of the violation was left once."""
     stopped: Bool[Array, ""]
     result: RESULTS
 
@@ -64,8 +70,10 @@ class SQP(AbstractSolver):
     Each iteration linearises the constraints, makes the Hessian positive definite on the null space of the equalities,
     solves the quadratic program, and picks a step length by an l1 merit function with a nonmonotone reference; a full
     step that it rejects is corrected to second order first. Where the linearised constraints contradict each other, the
-    step reduces the violation by Levenberg-Marquardt. Where the model has no lower bound, a shifted one's step is tried
-    as a ray.
+    step reduces the violation by Levenberg-Marquardt; where that ends without success it begins once more beside there,
+    and a program is called infeasible at the second end. Where the model has no lower bound, a shifted one's step is
+    tried as a ray. Each model is made in units of the decision's own size, where its curvature does not ask for smaller
+    ones, or of its bounds' width where these are less than one apart.
 
     Args:
         tol: a success has an *unscaled* KKT residual of at most this; default 1e-8 in float64 and 1e-4 in float32.
@@ -129,8 +137,8 @@ class SQP(AbstractSolver):
         huge = jnp.full((), jnp.inf, dtype)
         return SQPState(
             x, dual, eq, guess, has_guess, scaling, penalty=zero + 1.0, reference=huge, shift=zero,
-            residual=huge, best=huge, age=count, failures=count, inner=count,
-            stopped=crossed | ~finite, result=result,
+            damping=zero + _DAMPING, residual=huge, best=huge, age=count, failures=count, inner=count,
+            nudged=jnp.asarray(False), stopped=crossed | ~finite, result=result,
         )  # fmt: skip
 
     def step(self, program: FlatProgram, constants: tuple[Array, Array], state: SQPState, p: Any) -> SQPState:
@@ -161,13 +169,18 @@ class SQP(AbstractSolver):
     ) -> SQPState:  # fmt: skip
         """The quadratic program at an iterate, the line search, and the verdict."""
         tol, stall_tol = self._tolerances(state.x.dtype)
-        model = self.hessian.convexify(at.model, state.guess.astype(state.x.dtype), state.shift)
-        shift, qp = model.shift, _subproblem(constants, state, at, model)
-        found, solved_qp, steps = self._solve(program, qp, state, p, tol)
+        column = _units(constants, state.x, at)
+        near = at.measured(column)
+        model = self.hessian.convexify(near.model, state.guess.astype(state.x.dtype), state.shift)
+        shift, qp = model.shift, _subproblem(constants, state, near, model, column)
+        found, solved_qp, steps = self._solve(program, qp, column, state, p, tol)
         violation = jnp.sum(jnp.maximum(at.g, 0.0)) + jnp.sum(jnp.abs(at.h))
-        repair = where_needed(~solved_qp, lambda: _repair(constants, state, at), jnp.zeros_like(state.x))
-        dx = jnp.where(solved_qp, found.x, repair)
-        dual, eq = tree_where(solved_qp, (found.dual, found.eq), (state.dual, state.eq))
+        to_repair = ~solved_qp & ~state.stopped
+        repair = where_needed(to_repair, lambda: _repair(constants, state, near), jnp.zeros_like(state.x))
+        dx = column * jnp.where(solved_qp, found.x, repair)
+        # Multipliers that led nowhere may be what makes the model bad.
+        none = jnp.zeros_like(state.dual), jnp.zeros_like(state.eq)
+        dual, eq = tree_where(solved_qp, (found.dual, found.eq), none)
 
         penalty, merit_at, reference = _penalised(state, at, dual, eq, violation)
         slope = jnp.where(solved_qp, at.gradient @ dx - penalty * violation, at.violation_gradient @ dx)
@@ -176,22 +189,28 @@ class SQP(AbstractSolver):
         # What the quadratic program leaves of its own constraints is none of the step's fault.
         left = jnp.where(solved_qp, 2.0 * penalty * _violation_after(at, dx), 0.0)
         active = (found.dual > found.slack) & qp.exists
-        correct = lambda end: _correction(program, state, model, active, end, p)
+        correct = lambda end: column * _correction(program, state, model, active, end, p)
+        # Steps within rounding say nothing about the merit; the multipliers move.
+        negligible = jnp.max(jnp.abs(dx / column), initial=0.0) <= 100 * jnp.finfo(dx.dtype).eps
         length, accepted, dx = _search(
-            measure, correct, solved_qp, state.x, dx, (start, left), jnp.minimum(slope, 0.0), constants
-        )
+            measure, correct, (solved_qp, negligible & solved_qp | state.stopped), state.x, dx, (start, left),
+            jnp.minimum(slope, 0.0), constants,
+        )  # fmt: skip
         ray = (program, state, at, dx, p, solved_qp & (shift > 0))
         length = _followed(ray, constants, length, (self.unbounded_at, stall_tol))
-        # A model without lower bound says nothing about where to go: it needs curvature.
+        # A model without lower bound says nothing about where to go, and where all is satisfied there is nothing to
+        # repair: it needs curvature.
         accepted = accepted & ~(found.result == RESULTS.unbounded)
+        accepted = accepted & (solved_qp | (at.violation > noticeable(state.x, tol)))
 
-        merit_after = measure(state.x + length * dx)
+        there = _held(constants, jnp.clip(state.x + length * dx, *_ordered(constants)), active, column)
+        merit_after = measure(there)
         move = lambda old, new: old + length * (new - old)
         moved = eqx.tree_at(
             lambda s: (s.x, s.dual, s.eq, s.guess, s.has_guess, s.penalty, s.reference, s.shift, s.inner),
             state,
             (
-                jnp.clip(state.x + length * dx, *_ordered(constants)),
+                there,
                 move(state.dual, dual),
                 move(state.eq, eq),
                 found.dual > found.slack,
@@ -207,13 +226,16 @@ class SQP(AbstractSolver):
         falls = accepted & solved_qp & (merit_after <= merit_at - _FALL * (1.0 + jnp.abs(merit_at)))
         age = jnp.where(improved | falls, 0, state.age + 1)
         failures = jnp.where(accepted, 0, state.failures + 1)
-        stop, result = self._judge(constants, state, at, residual, age, failures, solved_qp, stall_tol)
+        stop, hopeless, result = self._judge(constants, state, at, residual, age, failures, solved_qp, stall_tol)
         # A step that failed is tried again with a larger shift.
-        moved = tree_where(accepted, moved, eqx.tree_at(lambda s: s.shift, state, 80.0 * jnp.maximum(shift, 1e-4)))
+        larger = 80.0 * jnp.maximum(shift, 1e-4 * jnp.maximum(near.model.size(), 1.0))
+        moved = tree_where(accepted, moved, eqx.tree_at(lambda s: s.shift, state, larger))
         moved = tree_where(stop, state, moved)
+        damping = jnp.where(solved_qp, state.damping, _damped(state.damping, start - merit_after, slope))
         best = jnp.where(improved, residual, state.best)
-        where = lambda s: (s.residual, s.best, s.age, s.failures, s.stopped, s.result)
-        return eqx.tree_at(where, moved, (residual, best, age, failures, stop, result))
+        where = lambda s: (s.damping, s.residual, s.best, s.age, s.failures, s.stopped, s.result)
+        moved = eqx.tree_at(where, moved, (damping, residual, best, age, failures, stop, result))
+        return tree_where(hopeless & ~stop, _aside(constants, state, column, residual), moved)
 
     def done(self, state: SQPState) -> Bool[Array, ""]:
         """Whether the instance converged or failed."""
@@ -230,20 +252,21 @@ class SQP(AbstractSolver):
         )  # fmt: skip
 
     def _solve(
-        self, program: FlatProgram, qp: Reduced, state: SQPState, p: Any, tol: Scalar
+        self, program: FlatProgram, qp: Reduced, column: Array, state: SQPState, p: Any, tol: Scalar
     ) -> tuple[QPState, Bool[Array, ""], Array]:
         """The quadratic program, started from the last active set."""
         inner = InteriorPointQP(tol=0.1 * tol)
         dtype, one = qp.c.dtype, jnp.ones((), qp.c.dtype)
-        units = Units(None, jnp.ones_like(qp.c), jnp.ones_like(qp.d), jnp.ones_like(qp.e), one)
+        rows = jnp.concatenate([jnp.ones_like(qp.d[: state.scaling.ineq.size]), column, column])
+        units = Units(None, column, rows, jnp.ones_like(qp.e), one)
         no = jnp.asarray(False)
         constants = QPConstants(qp, units, None, contradictory=no, finite=~no, inconsistent=no)
         first = inner.init(program, constants, qp.c, p, None)
         guess = (state.guess & qp.exists) | qp.is_equality
         first = eqx.tree_at(
-            lambda s: (s.guess, s.attempts),
+            lambda s: (s.guess, s.attempts, s.stopped),
             first,
-            (guess, state.has_guess.astype(first.attempts.dtype)),
+            (guess, state.has_guess.astype(first.attempts.dtype), first.stopped | state.stopped),
         )
 
         going = lambda carry: ~carry[0].stopped & (carry[1] < self.inner_steps)
@@ -251,9 +274,8 @@ class SQP(AbstractSolver):
         go = lambda fixed, carry: (fixed[0].step(program, fixed[1], carry[0], None), carry[1] + 1)
         last, steps = narrowing_loop(going, go, (inner, constants), (first, jnp.asarray(0)))
         small = jnp.finfo(dtype).eps ** 0.25
-        good = last.stopped & (last.result == RESULTS.successful) | (
-            last.residual <= small * (1.0 + jnp.max(jnp.abs(qp.c)))
-        )
+        close = last.residual <= small * (1.0 + jnp.max(jnp.abs(qp.c / column)))
+        good = last.stopped & (last.result == RESULTS.successful) | close & ~(last.result == RESULTS.infeasible)
         return last, good & jnp.all(jnp.isfinite(last.x)), steps
 
     def _tolerances(self, dtype: Any) -> tuple[Scalar, Scalar]:
@@ -263,20 +285,22 @@ class SQP(AbstractSolver):
     def _judge(
         self, constants: tuple[Array, Array], state: SQPState, at: Evaluation, residual: Scalar, age: Array,
         failures: Array, solved_qp: Bool[Array, ""], stall_tol: Scalar,
-    ) -> tuple[Bool[Array, ""], RESULTS]:  # fmt: skip
-        """Whether to stop an instance that cannot go on, and the reason."""
+    ) -> tuple[Bool[Array, ""], Bool[Array, ""], RESULTS]:  # fmt: skip
+        """Whether to stop an instance that cannot go on; whether the violation is stationary; and the reason."""
         violated, flat = at.is_stuck(state.x, constants, stall_tol)
         far = jnp.max(jnp.abs(state.x), initial=0.0) > self.unbounded_at
         far = far & ~(at.violation > noticeable(state.x, stall_tol))
         hopeless = violated & ~solved_qp & (flat <= 1e-5 * at.violation)
+        # A saddle of the violation, or its maximum, is not found twice.
+        infeasible = hopeless & state.nudged
         worn_out = (age >= _PATIENCE) | (failures > _MOST_FAILURES)
         result = RESULTS.where(worn_out & ~(residual <= stall_tol), RESULTS.stalled, state.result)
         nearly = worn_out & violated & (flat <= 1e-2 * at.violation)
         result = RESULTS.where(nearly, RESULTS.infeasible, result)
         result = RESULTS.where(far, RESULTS.unbounded, result)
-        result = RESULTS.where(hopeless, RESULTS.infeasible, result)
+        result = RESULTS.where(infeasible, RESULTS.infeasible, result)
         result = RESULTS.where(~at.is_finite, RESULTS.nonfinite_step, result)
-        return worn_out | far | hopeless | ~at.is_finite, result
+        return worn_out | far | infeasible | ~at.is_finite, hopeless, result
 
 
 def _penalised(
@@ -291,24 +315,50 @@ def _penalised(
     return penalty, merit, jnp.where(same, jnp.maximum(state.reference, merit), merit)
 
 
+def _units(constants: tuple[Array, Array], x: Array, at: Evaluation) -> Array:
+    """What each entry of the decision is measured in: its size, or where it is less than one the width of its bounds.
+
+    Large entries of large curvature are measured by that: what matters there is much less than their size. Powers of
+    two, so that nothing is rounded. Shifts and regularisations act in these units.
+    """
+    lower, upper = constants
+    width = jnp.where(upper > lower, jnp.minimum(upper - lower, 1.0), 1.0)
+    size = jnp.clip(jnp.maximum(jnp.abs(x), width), 1e-8, 1e10)
+    curvature = jnp.abs(at.model.model.diagonal())
+    most = jnp.finfo(x.dtype).eps ** -0.25  # of a measured curvature: regularisation stays small beside one
+    bound = jnp.sqrt(most / jnp.maximum(curvature, most * jnp.finfo(x.dtype).tiny))
+    size = jnp.minimum(size, jnp.maximum(bound, jnp.minimum(size, 1.0)))
+    return jnp.exp2(jnp.round(jnp.log2(size)))
+
+
+def _held(constants: tuple[Array, Array], x: Array, active: Array, column: Array) -> Array:
+    """`x` with entries exactly at the bounds that hold them: what rounding leaves times a large multiplier counts."""
+    at_lower, at_upper = jnp.split(active[active.size - 2 * x.size :], 2)
+    near = lambda bound: jnp.abs(x - bound) <= 1e-2 * jnp.finfo(x.dtype).eps ** 0.5 * column
+    lower, upper = _ordered(constants)
+    return jnp.where(at_lower & near(lower), lower, jnp.where(at_upper & near(upper), upper, x))
+
+
 def _ordered(constants: tuple[Array, Array]) -> tuple[Array, Array]:
     lower, upper = constants
     return lower, jnp.maximum(lower, upper)
 
 
-def _subproblem(constants: tuple[Array, Array], state: SQPState, at: Evaluation, model: ShiftedModel) -> Reduced:
-    """minimise `½ dᵀHd + ∇fᵀd` subject to `g + Jg d <= 0`, `h + Jh d = 0` and bounds."""
+def _subproblem(
+    constants: tuple[Array, Array], state: SQPState, at: Evaluation, model: ShiftedModel, column: Array
+) -> Reduced:
+    """minimise `½ dᵀHd + ∇fᵀd` subject to `g + Jg d <= 0`, `h + Jh d = 0` and bounds, in units of the decision."""
     lower, upper = constants
     width = upper - lower
     fixed = width <= 10 * jnp.finfo(state.x.dtype).eps * jnp.maximum(
         1.0, jnp.abs(jnp.where(jnp.isfinite(lower), lower, 0.0))
     )
-    d = jnp.concatenate([-at.g, state.x - lower, upper - state.x])
+    d = jnp.concatenate([-at.g, (state.x - lower) / column, (upper - state.x) / column])
     none = jnp.zeros(at.g.size, bool)
     # From the bounds alone, which a batch may share.
     exists = jnp.concatenate([~none, jnp.isfinite(lower), jnp.isfinite(upper) & ~fixed])
     is_equality = jnp.concatenate([none, fixed, jnp.zeros_like(fixed)]) & exists
-    box = jnp.maximum(jnp.abs(state.x - lower), jnp.abs(upper - state.x))
+    box = jnp.maximum(jnp.abs(state.x - lower), jnp.abs(upper - state.x)) / column
     return Reduced(model, at.gradient, jnp.where(exists, d, 0.0), -at.h, exists, is_equality, box)
 
 
@@ -328,11 +378,33 @@ def _repair(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> 
     size = jnp.where(size > 0, size, 1.0)
     # Entries that their bounds hold back stay there.
     weights = jnp.where(held, _HELD * size, violated)
-    # Steps that failed raise the shift: shorter ones come next.
-    damping = 1e-3 * size + jnp.where(state.failures > 0, state.shift, 0.0)
-    factors = model.factorise(weights, damping, jnp.asarray(soft, x.dtype))
+    factors = model.factorise(weights, state.damping * size, jnp.asarray(soft, x.dtype))
     dx, _ = model.solve(factors, -gradient, level)
     return jnp.where(factors.is_definite & jnp.all(jnp.isfinite(dx)), dx, -gradient / size)
+
+
+def _aside(constants: tuple[Array, Array], state: SQPState, column: Array, residual: Scalar) -> SQPState:
+    """The state anew beside its point, in a direction that has nothing to do with the program."""
+    (lower, upper), x = _ordered(constants), state.x
+    d = _NUDGE * jnp.minimum(column, upper - lower) * jnp.cos(2.4 * jnp.arange(1, x.size + 1, dtype=x.dtype))
+    inside = (x + d >= lower) & (x + d <= upper)
+    none = jnp.zeros_like(state.age)
+    return eqx.tree_at(
+        lambda s: (s.x, s.nudged, s.age, s.failures, s.damping, s.residual),
+        state,
+        (x + jnp.where(inside, d, -d), jnp.asarray(True), none, none, jnp.full_like(state.damping, _DAMPING), residual),
+    )
+
+
+def _damped(damping: Scalar, decrease: Scalar, slope: Scalar) -> Scalar:
+    """The damping after a step: what it decreased shows the curvature that `Jᵀ J` lacks.
+
+    Where constraints contradict each other the violation stays, and that curvature with it: an undamped step zigzags
+    across the least violation. A Newton step decreases by half of what its slope promises.
+    """
+    promised = decrease / jnp.where(slope < 0, -slope, 1.0)
+    damping = jnp.where(promised > 0.7, 0.25 * damping, jnp.where(promised > 0.25, damping, 8.0 * damping))
+    return jnp.clip(damping, 1e-2 * _DAMPING, 1e6)
 
 
 def _merit(program: FlatProgram, x: Array, scaling: Scaling, penalty: Scalar, p: Any, is_l1: Bool[Array, ""]) -> Scalar:
@@ -376,15 +448,16 @@ def _followed(
 
 
 def _search(
-    measure: Any, correct: Any, correctable: Bool[Array, ""], x: Array, dx: Array, level: tuple[Scalar, Scalar],
-    slope: Scalar, constants: tuple[Array, Array],
+    measure: Any, correct: Any, which: tuple[Bool[Array, ""], Bool[Array, ""]], x: Array, dx: Array,
+    level: tuple[Scalar, Scalar], slope: Scalar, constants: tuple[Array, Array],
 ) -> tuple[Scalar, Bool[Array, ""], Array]:  # fmt: skip
     """The longest of `1, ½, ¼, ...` that decreases the merit enough; tried one after the other.
 
-    Where the full step does not, a second-order correction of it comes next. `level` is the merit to start from, and
-    what of it a step need not decrease.
+    Where the full step does not, a second-order correction of it comes next. `which`: whether that makes sense, and
+    whether the full step is taken as it is. `level` is the merit to start from, and what of it a step need not
+    decrease.
     """
-    start, left = level
+    (start, left), (correctable, taken) = level, which
     noise = 10 * jnp.finfo(x.dtype).eps * (1.0 + jnp.abs(start)) + left
 
     def good(length: Scalar, dx: Array) -> Array:
@@ -403,7 +476,7 @@ def _search(
         return 0.5 * length, good(0.5 * length, dx), count + 1
 
     one, none = jnp.ones((), x.dtype), jnp.asarray(0)
-    accepted = good(one, dx)
+    accepted = taken | good(one, dx)
     bent, accepted = where_needed(~accepted & correctable, bend, (dx, accepted))
     going = lambda carry: ~carry[1] & (carry[2] < _HALVINGS)
     length, accepted, _ = jax.lax.while_loop(going, halve, (one, accepted, none))
@@ -413,7 +486,7 @@ def _search(
 def _correction(
     program: FlatProgram, state: SQPState, model: ShiftedModel, active: Bool[Array, " m"], end: Array, p: Any
 ) -> Array:
-    """The step from `end` back to the equalities and the active rows, by the derivatives of where it began.
+    """The step from `end` back to the equalities and the active rows, by the derivatives of where it began; in units.
 
     minimise `½ dᵀHd` subject to `c(end) + J d = 0` in those rows, which are held by a large weight.
     Source: Nocedal & Wright (2006), equation 18.36, against the Maratos effect.

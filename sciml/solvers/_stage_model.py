@@ -70,28 +70,35 @@ class StageModel(eqx.Module):
         x = x.at[-1].add(self.last_h.T @ last)
         return self._join(x, -_times(self.lq.B.mT, nu))
 
-    def eq_size(self) -> Scalar:
-        """The largest squared norm of a terminal equality's row."""
-        return jnp.max(jnp.sum(self.last_h**2, axis=1), initial=0.0)
+    @property
+    def n(self) -> int:
+        """Number of entries of the decision."""
+        return self.stages.horizon * self.stages.width
 
-    def size(self) -> Scalar:
-        """The largest entry of the Hessian in absolute value."""
-        lq = self.lq
-        return jnp.max(jnp.asarray([jnp.max(jnp.abs(part)) for part in (lq.Q, lq.S, lq.R)]))
+    def eq_size(self, column: Float[Array, " n"] | None = None) -> Scalar:
+        """The largest squared norm of a terminal equality's row, by units of the decision with `column`."""
+        last = self.last_h if column is None else self.last_h * self._split(column)[0][-1]
+        return jnp.max(jnp.sum(last**2, axis=1), initial=0.0)
 
-    def largest_diagonal(self, weights: Float[Array, " m"]) -> Scalar:
-        """The largest diagonal entry of `H + Cᵀ diag(weights) C` in absolute value."""
+    def size(self, column: Float[Array, " n"] | None = None) -> Scalar:
+        """The largest entry of the Hessian in absolute value, by units of the decision with `column`."""
+        parts = self.lq.Q, self.lq.S, self.lq.R
+        if column is not None:
+            x, u = self._split(column)
+            both = lambda rows, columns: rows[:, :, None] * columns[:, None, :]
+            parts = parts[0] * both(x, x), parts[1] * both(u, x[:-1]), parts[2] * both(u, u)
+        return jnp.max(jnp.asarray([jnp.max(jnp.abs(part)) for part in parts]))
+
+    def diagonal(self, weights: Float[Array, " m"] | None = None) -> Float[Array, " n"]:
+        """The diagonal of `H`, of `H + Cᵀ diag(weights) C` with `weights`."""
+        along = lambda blocks: jnp.diagonal(blocks, axis1=1, axis2=2)
+        diagonal = self._join(along(self.lq.Q), along(self.lq.R))
+        if weights is None:
+            return diagonal
         path, last = self._cut(weights)
         x = jnp.concatenate([_times((self.Gx**2).mT, path), ((self.last_g**2).T @ last)[None]])
-        total = self.diagonal() + self._join(x, _times((self.Gu**2).mT, path))
-        if self.is_bounded:
-            total = total + jnp.sum(weights[self.n_ineq :].reshape(2, -1), axis=0)
-        return jnp.max(jnp.abs(total))
-
-    def diagonal(self) -> Float[Array, " n"]:
-        """The diagonal of `H`."""
-        diagonal = lambda blocks: jnp.diagonal(blocks, axis1=1, axis2=2)
-        return self._join(diagonal(self.lq.Q), diagonal(self.lq.R))
+        total = diagonal + self._join(x, _times((self.Gu**2).mT, path))
+        return total + jnp.sum(weights[self.n_ineq :].reshape(2, -1), axis=0) if self.is_bounded else total
 
     def shifted(self, shift: Scalar) -> "StageModel":
         """The model with `H + shift I`."""

@@ -111,15 +111,59 @@ def build(k):
 
 
 def test_answers_and_failures_side_by_side():
-    starts = jnp.array([[0.1, 0.3], [0.1, 0.3], [1.2, 1.3], [0.1, -0.3], [0.2, 0.1]])
+    starts = np.array([[0.1, 0.3], [0.1, 0.3], [1.2, 1.3], [0.1, -0.3], [0.2, 0.1]])
+    elsewhere = np.random.default_rng(0).uniform(-3, 3, (27, 2))
+    which = np.concatenate([np.arange(5), np.full(27, 1)])
     one = lambda k, z0: solve(build(k), SQP(), z0, k, throw=False)
-    solution = jax.jit(jax.vmap(one))(jnp.arange(5), starts)
+    solution = jax.jit(jax.vmap(one))(which, np.concatenate([starts, elsewhere]))
     wanted = [RESULTS.successful, RESULTS.infeasible, RESULTS.successful, RESULTS.nonfinite_start]
-    wanted.append(RESULTS.unbounded)
+    wanted += [RESULTS.unbounded] + [RESULTS.infeasible] * 27
     assert [int(v) for v in solution.result._value] == [int(r._value) for r in wanted]
     np.testing.assert_allclose(solution.value[0], np.sqrt([0.5, 0.5]), atol=1e-7)
     np.testing.assert_allclose(solution.value[2], [1.0, 1.0], atol=1e-6)
     assert np.all(np.isfinite(solution.value))
+
+
+def test_units_of_the_decision():
+    def cost(z, p):
+        u = z / p
+        return -u[0] * u[1] - u[1] * u[2] + 0.1 * jnp.sum(u**4)
+
+    def ineq(z, p):
+        u = z / p
+        return jnp.stack([jnp.sum(u**2) - 3.0, u[0] * u[2] - 0.5])
+
+    program = Program(cost, ineq=ineq, lower=lambda p: 0.0 * p, upper=lambda p: 2.0 * p)
+    start = jnp.array([1.0, 0.5, 0.2])
+    one = lambda p: solve(program, SQP(), start * p, p, throw=False)
+    units = jnp.array([[1.0, 1.0, 1.0], [1e5, 1e-3, 1.0], [1e6, 1e-5, 10.0], [3e-4, 1e4, 1e2]])
+    solution = jax.jit(jax.vmap(one))(units)
+    assert np.all(is_successful(solution.result))
+    np.testing.assert_allclose(solution.value / units, np.tile(solution.value[0], (4, 1)), atol=1e-6)
+    assert int(np.max(solution.stats.steps)) <= 1.5 * int(solution.stats.steps[0])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+def test_a_large_entry_beside_negative_curvature(dtype):
+    cost = lambda z, p: 0.5 * (z[0] - p[0]) ** 2 + (z[1] ** 2 - 1.0) ** 2
+    program = Program(cost, upper=lambda p: p[1] * jnp.ones(2, dtype))
+    one = lambda p, z0: solve(program, SQP(), z0, p, throw=False)
+    large = np.array([1.0, 1e3, 1e4] if dtype == jnp.float32 else [1.0, 1e4, 1e7])
+    targets = np.concatenate([np.stack([large, 2 * large + 2], 1), np.stack([2 * large, large], 1)])
+    starts = np.stack([np.tile(large, 2), np.repeat([0.1, 0.9], 3)], 1)
+    solution = jax.jit(jax.vmap(one))(jnp.asarray(targets, dtype), jnp.asarray(starts, dtype))
+    assert np.all(is_successful(solution.result))
+    wanted = np.stack([np.tile(large, 2), np.ones(6)], 1)
+    np.testing.assert_allclose(solution.value, wanted, rtol=1e-7 if dtype == jnp.float64 else 1e-4)
+
+
+def test_leaves_a_saddle_of_the_violation():
+    # Hock & Schittkowski (1981), problem 61: at the start both constraints have a gradient along the first entry alone.
+    cost = lambda z, p: 4 * z[0] ** 2 + 2 * z[1] ** 2 + 2 * z[2] ** 2 - 33 * z[0] + 16 * z[1] - 24 * z[2]
+    eq = lambda z, p: jnp.stack([3 * z[0] - 2 * z[1] ** 2 - 7.0, 4 * z[0] - z[2] ** 2 - 11.0])
+    solution = solve(Program(cost, eq=eq), SQP(), jnp.zeros(3))
+    assert solution.stats.residual.largest <= 1e-8
+    np.testing.assert_allclose(eq(solution.value, None), 0.0, atol=1e-8)
 
 
 def test_unbounded_along_an_equality():

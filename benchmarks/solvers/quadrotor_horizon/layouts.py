@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
@@ -32,6 +33,12 @@ def in_a_loop(v: Any) -> Any:
 def unrolled(v: Any) -> Any:
     """The same, one evaluation after the other in the program."""
     return problem.step(v[:NX], v[NX:], ours_solve.JAX)
+
+
+def by_index(v: Any) -> Any:
+    """As `in_a_loop`, with the components of vectors taken out one by one."""
+    functions = SimpleNamespace(**{**vars(ours_solve.JAX), "parts": list})
+    return ours_solve.dynamics(v[:NX], v[NX:], None, None, functions)
 
 
 def second(step: Callable, axis: int = 0) -> Callable:
@@ -72,6 +79,11 @@ def cost(run: Callable, v: Any, nu: Any) -> float:
     return 1e6 * min(times) * WIDTH / v.size
 
 
+def one_by_one(step: Callable) -> Callable:
+    """The stages of an instance side by side, one instance after the other."""
+    return lambda v, nu: jax.lax.map(lambda at: jax.vmap(second(step))(*at), (v, nu))
+
+
 def main() -> None:
     """All layouts, for a batch and for one instance."""
     rng = np.random.default_rng(0)
@@ -81,6 +93,8 @@ def main() -> None:
         "first derivatives alone": stages(lambda v, nu: jax.jacfwd(in_a_loop)(v)),
         "side by side, as the library does": stages(second(in_a_loop)),
         "directions in the last axis": stages(second(in_a_loop, -1)),
+        "components by index": stages(second(by_index)),
+        "instances one by one": one_by_one(in_a_loop),
         "Runge-Kutta unrolled": stages(second(unrolled)),
         "forward over forward": stages(forward_over_forward),
         **{f"stages in groups of {size}": jax.vmap(chunks(size)) for size in CHUNKS},
