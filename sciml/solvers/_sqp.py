@@ -174,7 +174,6 @@ class SQP(AbstractSolver):
         model = self.hessian.convexify(near.model, state.guess.astype(state.x.dtype), state.shift)
         shift, qp = model.shift, _subproblem(constants, state, near, model, column)
         found, solved_qp, steps = self._solve(program, qp, column, state, p, tol)
-        violation = jnp.sum(jnp.maximum(at.g, 0.0)) + jnp.sum(jnp.abs(at.h))
         to_repair = ~solved_qp & ~state.stopped
         repair = where_needed(to_repair, lambda: _repair(constants, state, near), jnp.zeros_like(state.x))
         dx = column * jnp.where(solved_qp, found.x, repair)
@@ -182,19 +181,16 @@ class SQP(AbstractSolver):
         none = jnp.zeros_like(state.dual), jnp.zeros_like(state.eq)
         dual, eq = tree_where(solved_qp, (found.dual, found.eq), none)
 
-        penalty, merit_at, reference = _penalised(state, at, dual, eq, violation)
-        slope = jnp.where(solved_qp, at.gradient @ dx - penalty * violation, at.violation_gradient @ dx)
+        penalty, merit_at, reference = _penalised(state, at, dual, eq)
         measure = lambda x: _merit(program, x, state.scaling, penalty, p, solved_qp)
-        start = jnp.where(solved_qp, reference, 0.5 * (jnp.sum(jnp.maximum(at.g, 0.0) ** 2) + jnp.sum(at.h**2)))
-        # What the quadratic program leaves of its own constraints is none of the step's fault.
-        left = jnp.where(solved_qp, 2.0 * penalty * _violation_after(at, dx), 0.0)
+        (start, left), slope = _expected(at, found, dx, solved_qp, penalty, reference)
         active = (found.dual > found.slack) & qp.exists
         correct = lambda end: column * _correction(program, state, model, active, end, p)
         # Steps within rounding say nothing about the merit; the multipliers move.
         negligible = jnp.max(jnp.abs(dx / column), initial=0.0) <= 100 * jnp.finfo(dx.dtype).eps
         length, accepted, dx = _search(
-            measure, correct, (solved_qp, negligible & solved_qp | state.stopped), state.x, dx, (start, left),
-            jnp.minimum(slope, 0.0), constants,
+            measure, correct, (solved_qp, negligible & solved_qp | state.stopped), state.x, dx, (start, left), slope,
+            constants,
         )  # fmt: skip
         ray = (program, state, at, dx, p, solved_qp & (shift > 0))
         length = _followed(ray, constants, length, (self.unbounded_at, stall_tol))
@@ -303,16 +299,28 @@ class SQP(AbstractSolver):
         return worn_out | far | infeasible | ~at.is_finite, hopeless, result
 
 
-def _penalised(
-    state: SQPState, at: Evaluation, dual: Array, eq: Array, violation: Scalar
-) -> tuple[Scalar, Scalar, Scalar]:
+def _penalised(state: SQPState, at: Evaluation, dual: Array, eq: Array) -> tuple[Scalar, Scalar, Scalar]:
     """A penalty above the multipliers, which falls by halves; the merit with it; and what the next merit is held to."""
     needed = 1.1 * jnp.max(jnp.abs(jnp.concatenate([dual[: at.g.size], eq])), initial=0.0) + 1e-3
     penalty = jnp.where(needed > state.penalty, needed, jnp.maximum(needed, 0.5 * state.penalty))
-    merit = at.f + penalty * violation
+    merit = at.f + penalty * _l1(at.g, at.h)
     # Another penalty is another merit function: its reference starts anew.
     same = (penalty == state.penalty) & jnp.isfinite(state.reference)
     return penalty, merit, jnp.where(same, jnp.maximum(state.reference, merit), merit)
+
+
+def _expected(
+    at: Evaluation, found: QPState, dx: Array, solved_qp: Bool[Array, ""], penalty: Scalar, reference: Scalar
+) -> tuple[tuple[Scalar, Scalar], Scalar]:
+    """The merit that a step starts from, what of it the step need not decrease, and the slope of the merit.
+
+    What the quadratic program leaves of its own constraints, open or violated, is none of the step's fault.
+    """
+    squares = 0.5 * (jnp.sum(jnp.maximum(at.g, 0.0) ** 2) + jnp.sum(at.h**2))
+    gap = jnp.sum(jnp.abs(found.dual * found.excess))
+    left = 2.0 * (penalty * _violation_after(at, dx) + gap)
+    slope = jnp.where(solved_qp, at.gradient @ dx - penalty * _l1(at.g, at.h), at.violation_gradient @ dx)
+    return (jnp.where(solved_qp, reference, squares), jnp.where(solved_qp, left, 0.0)), jnp.minimum(slope, 0.0)
 
 
 def _units(constants: tuple[Array, Array], x: Array, at: Evaluation) -> Array:
@@ -407,19 +415,22 @@ def _damped(damping: Scalar, decrease: Scalar, slope: Scalar) -> Scalar:
     return jnp.clip(damping, 1e-2 * _DAMPING, 1e6)
 
 
+def _l1(g: Array, h: Array) -> Scalar:
+    """The violation `‖h‖₁ + ‖g₊‖₁`."""
+    return jnp.sum(jnp.maximum(g, 0.0)) + jnp.sum(jnp.abs(h))
+
+
 def _merit(program: FlatProgram, x: Array, scaling: Scaling, penalty: Scalar, p: Any, is_l1: Bool[Array, ""]) -> Scalar:
     """`f + π (‖h‖₁ + ‖g₊‖₁)`, or half the squared violation."""
     f, g, h = values(program, x, scaling, p)
-    over = jnp.maximum(g, 0.0)
-    l1 = f + penalty * (jnp.sum(over) + jnp.sum(jnp.abs(h)))
-    squares = 0.5 * (jnp.sum(over**2) + jnp.sum(h**2))
+    l1 = f + penalty * _l1(g, h)
+    squares = 0.5 * (jnp.sum(jnp.maximum(g, 0.0) ** 2) + jnp.sum(h**2))
     return jnp.where(jnp.isfinite(f), jnp.where(is_l1, l1, squares), jnp.inf)
 
 
 def _violation_after(at: Evaluation, dx: Array) -> Scalar:
     """The violation of the linearised constraints after a step."""
-    g = at.g + at.model.rows(dx)[: at.g.size]
-    return jnp.sum(jnp.maximum(g, 0.0)) + jnp.sum(jnp.abs(at.h + at.model.equalities(dx)))
+    return _l1(at.g + at.model.rows(dx)[: at.g.size], at.h + at.model.equalities(dx))
 
 
 def _followed(
