@@ -315,3 +315,12 @@ def test_outcome_is_apt(name: str, kind, allowed: set[str]):
         assert not wrong, wrong
 
     check()
+
+
+def test_what_a_quadratic_program_leaves_open_does_not_shorten_steps():
+    # At these vertices a bound stays open by 1e-12, which times its multiplier is more than the merit can fall: steps
+    # of a hundredth moved the multipliers for hundreds of iterations.
+    seeds = np.resize([169, 419, 795, 1097, 1154, 1205, 1569, 1570, 1884, 2326, 2465, 2559, 2617, 3231, 3418], LANES)
+    solution, _, outcomes = solved("SQP", [indefinite(np.random.default_rng(seed)) for seed in seeds])
+    assert set(outcomes) == {"successful"}
+    assert np.max(solution.stats.steps) <= 20
