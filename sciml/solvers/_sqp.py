@@ -252,9 +252,8 @@ class SQP(AbstractSolver):
     ) -> tuple[QPState, Bool[Array, ""], Array]:
         """The quadratic program, started from the last active set."""
         inner = InteriorPointQP(tol=0.1 * tol)
-        dtype, one = qp.c.dtype, jnp.ones((), qp.c.dtype)
-        rows = jnp.concatenate([jnp.ones_like(qp.d[: state.scaling.ineq.size]), column, column])
-        units = Units(None, column, rows, jnp.ones_like(qp.e), one)
+        dtype, scale = qp.c.dtype, state.scaling
+        units = Units(None, column, jnp.concatenate([1.0 / scale.ineq, column, column]), scale.eq, scale.objective)
         no = jnp.asarray(False)
         constants = QPConstants(qp, units, None, contradictory=no, finite=~no, inconsistent=no)
         first = inner.init(program, constants, qp.c, p, None)
@@ -270,7 +269,7 @@ class SQP(AbstractSolver):
         go = lambda fixed, carry: (fixed[0].step(program, fixed[1], carry[0], None), carry[1] + 1)
         last, steps = narrowing_loop(going, go, (inner, constants), (first, jnp.asarray(0)))
         small = jnp.finfo(dtype).eps ** 0.25
-        close = last.residual <= small * (1.0 + jnp.max(jnp.abs(qp.c / column)))
+        close = last.residual <= small * (1.0 + jnp.max(jnp.abs(units.slope(qp.c))))
         good = last.stopped & (last.result == RESULTS.successful) | close & ~(last.result == RESULTS.infeasible)
         return last, good & jnp.all(jnp.isfinite(last.x)), steps
 
