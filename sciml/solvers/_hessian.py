@@ -34,6 +34,8 @@ class ShiftedModel(eqx.Module):
     shift: Scalar
     held: Float[Array, " m"]
     """Weights of rows."""
+    unit: Float[Array, " h"]
+    """What makes `delta` that of equalities with rows of norm one."""
 
     @property
     def eliminates(self) -> bool:
@@ -62,8 +64,8 @@ class ShiftedModel(eqx.Module):
         return self.model.equalities_transposed(y)
 
     def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> DenseFactors | StageFactors:
-        """Factors of the shifted model."""
-        return self.model.factorise(weights + self.held, rho + self.shift, delta)
+        """Factors of the shifted model; `delta` is that of equalities whose rows have norm one."""
+        return self.model.factorise(weights + self.held, rho + self.shift, delta * self.unit)
 
     def solve(self, factors: Any, right: Float[Array, " n"], level: Float[Array, " h"]) -> tuple[Array, Array]:
         """`dx` and `dν`, from factors of the shifted model."""
@@ -149,7 +151,7 @@ class GaussNewton(AbstractHessian):
 
     def convexify(self, model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
         """As it is, except after failed steps."""
-        return ShiftedModel(model, _eased(model, last), jnp.zeros_like(active))
+        return ShiftedModel(model, _eased(model, last), jnp.zeros_like(active), _unit(model))
 
 
 class StageGaussNewton(AbstractHessian):
@@ -191,7 +193,7 @@ class StageGaussNewton(AbstractHessian):
 
     def convexify(self, model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
         """As it is, except after failed steps."""
-        return ShiftedModel(model, _eased(model, last), jnp.zeros_like(active))
+        return ShiftedModel(model, _eased(model, last), jnp.zeros_like(active), _unit(model))
 
 
 class Regularised(AbstractHessian):
@@ -238,6 +240,12 @@ def _eased(model: ScaledModel, last: Scalar) -> Scalar:
     return jnp.where(eased > jnp.finfo(last.dtype).eps * model.size(), eased, 0.0)
 
 
+def _unit(model: ScaledModel) -> Float[Array, " h"]:
+    """The squared norms of the rows of the equalities before scaling; one for those that are zero."""
+    _, rows = model.row_sizes()
+    return jnp.where(rows > 0, rows, 1.0) / model.eq**2
+
+
 def _definite(model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
     """The model with as little as makes it positive definite where the equalities hold.
 
@@ -246,9 +254,9 @@ def _definite(model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> S
     """
     dtype = last.dtype
     size = jnp.maximum(model.size(), 1.0)
-    rho, slope = jnp.finfo(dtype).eps ** 0.5 * size, model.eq_size()
-    delta = jnp.finfo(dtype).eps ** 0.5 * jnp.where(slope > 0, slope, 1.0) / size
-    rows = model.row_sizes()
+    rho, unit = jnp.finfo(dtype).eps ** 0.5 * size, _unit(model)
+    delta = jnp.finfo(dtype).eps ** 0.5 / size * unit
+    rows, _ = model.row_sizes()
     weights = size / jnp.where(rows > 0, rows, 1.0) * active
     definite = lambda shift, weights: model.factorise(weights, rho + shift, delta).is_definite
     first = _eased(model, last)
@@ -267,4 +275,4 @@ def _definite(model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> S
     none = jnp.zeros((), dtype)
     ladder = lambda: jax.lax.while_loop(going, climb, (enough, first, none, jnp.asarray(0)))[1:3]
     shift, hold = where_needed(~enough, ladder, (first, none))  # what does not vary over the rungs stays in here
-    return ShiftedModel(model, shift, hold * weights)
+    return ShiftedModel(model, shift, hold * weights, unit)

@@ -162,9 +162,10 @@ class InteriorPointQP(AbstractSolver):
         (x, dual, eq), at, residual, agrees = moved
         usable = system.factors.is_definite & jnp.isfinite(residual) & jnp.all(jnp.isfinite(slack))
         # Where refinement leads no further and the signs are right, rounding has the last word.
-        doubtful = attempt & agrees & (residual > stall_tol)
+        last_word = jnp.where(jnp.any(real), attempt & agrees, residual > 0.9 * state.best)
+        doubtful = last_word & (residual > stall_tol)
         beyond = where_needed(doubtful, lambda: _beyond_rounding(qp, units, dual, at), residual)
-        settles = attempt & agrees & (beyond <= stall_tol) & (state.residual > tol)
+        settles = last_word & (beyond <= stall_tol) & (state.residual > tol)
         solved = usable & ((residual <= tol) | settles)
         accepted = usable & (~attempt | solved)
         new = (x, slack, dual, eq, *at, residual)
@@ -341,7 +342,7 @@ def _evaluate(
     bent, pull = model.curvature(x), model.rows_transposed(dual) + model.equalities_transposed(eq)
     excess, defect = qp.excess(x), model.equalities(x) - qp.e
     return (bent, pull, excess, defect), jnp.max(
-        _parts(qp, units, bent + qp.c + pull, excess, defect, dual), initial=0.0
+        kkt_parts(qp, units, bent + qp.c + pull, excess, defect, dual), initial=0.0
     )
 
 
@@ -404,7 +405,7 @@ def _is_open(
     return again | (~attempt & (residual <= tol) & jnp.any(real & (sizes > tol)))
 
 
-def _parts(qp: Reduced, units: Units, slope: Array, excess: Array, r_eq: Array, dual: Array) -> Array:
+def kkt_parts(qp: Reduced, units: Units, slope: Array, excess: Array, r_eq: Array, dual: Array) -> Array:
     """The entries of the KKT residual in the user's units: stationarity, violation, complementarity, sign."""
     violation = jnp.where(qp.is_equality, jnp.abs(excess), jnp.maximum(excess, 0.0)) * units.row
     products = jnp.where(qp.is_equality, 0.0, jnp.abs(dual * excess)) / units.objective
@@ -416,7 +417,7 @@ def _parts(qp: Reduced, units: Units, slope: Array, excess: Array, r_eq: Array, 
 def _beyond_rounding(qp: Reduced, units: Units, dual: Array, at: tuple[Array, Array, Array, Array]) -> Scalar:
     """The largest entry of the residual less ten roundings of the terms that it is made of."""
     bent, pull, excess, defect = at
-    parts = _parts(qp, units, bent + qp.c + pull, excess, defect, dual)
+    parts = kkt_parts(qp, units, bent + qp.c + pull, excess, defect, dual)
     # The same entries of the sizes of the terms: they are not negative, which makes them violations.
     terms = jnp.maximum(jnp.maximum(jnp.abs(bent), jnp.abs(qp.c)), jnp.abs(pull))
     spread = units if units.basis is None else eqx.tree_at(lambda u: u.basis, units, jnp.abs(units.basis))
@@ -425,7 +426,7 @@ def _beyond_rounding(qp: Reduced, units: Units, dual: Array, at: tuple[Array, Ar
         h = jnp.abs(qp.origin.data.h)
         rows = rows.at[: h.size].max(h)
     rows = jnp.where(qp.exists, rows, 0.0)
-    sizes = _parts(qp, spread, terms, rows, jnp.abs(qp.e), dual)
+    sizes = kkt_parts(qp, spread, terms, rows, jnp.abs(qp.e), dual)
     return jnp.max(parts - 10 * jnp.finfo(parts.dtype).eps * jnp.maximum(sizes, 0.0), initial=0.0)
 
 

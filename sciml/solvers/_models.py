@@ -141,11 +141,11 @@ class ScaledModel(eqx.Module):
         diagonal = self.model.diagonal(self._times(self._times(weights)))
         return jnp.max(jnp.abs(self._measured(self._measured(diagonal))), initial=0.0)
 
-    def row_sizes(self) -> Float[Array, " m"]:
-        """The squared norms of the rows of `C`."""
+    def row_sizes(self) -> tuple[Float[Array, " m"], Float[Array, " h"]]:
+        """The squared norms of the rows of `C` and of `E`."""
         ones = jnp.ones_like(self.ineq, shape=(self.model.n,))
-        rows, _ = self.model.squares(self._measured(self._measured(ones)))
-        return self._times(self._times(rows))
+        rows, eq = self.model.squares(self._measured(self._measured(ones)))
+        return self._times(self._times(rows)), self.eq**2 * eq
 
     def shifted(self, shift: Scalar) -> "ScaledModel":
         """The model with `H + shift I`, whatever the units of the decision."""
@@ -159,8 +159,10 @@ class ScaledModel(eqx.Module):
         """Whether every entry is finite."""
         return self.model.is_finite()
 
-    def factorise(self, weights: Float[Array, " m"], rho: Scalar, delta: Scalar) -> DenseFactors | StageFactors:
-        """Factors, with weights for the scaled rows."""
+    def factorise(
+        self, weights: Float[Array, " m"], rho: Scalar, delta: Float[Array, "..."]
+    ) -> DenseFactors | StageFactors:
+        """Factors, with weights for the scaled rows; `delta` is that of the equalities before scaling."""
         rho = rho if self.column is None else rho / self.column**2
         return self.model.factorise(self._times(self._times(weights)), rho, delta)
 

@@ -12,7 +12,7 @@ from ..programs import bound_multipliers, flat_residual, FlatProgram
 from ._abstract import AbstractSolver, Point
 from ._evaluate import Evaluation, noticeable, Scaling, scaling_at, values
 from ._hessian import AbstractHessian, ExactHessian, ShiftedModel
-from ._interior_point_qp import InteriorPointQP, QPState
+from ._interior_point_qp import InteriorPointQP, kkt_parts, QPState
 from ._narrowing import narrowing_loop
 from ._presolve import Reduced, Units
 from ._qp_constants import QPConstants
@@ -174,9 +174,7 @@ class SQP(AbstractSolver):
         model = self.hessian.convexify(near.model, state.guess.astype(state.x.dtype), state.shift)
         shift, qp = model.shift, _subproblem(constants, state, near, model, column)
         found, solved_qp, steps = self._solve(program, qp, column, state, p, tol)
-        to_repair = ~solved_qp & ~state.stopped
-        repair = where_needed(to_repair, lambda: _repair(constants, state, near), jnp.zeros_like(state.x))
-        dx = column * jnp.where(solved_qp, found.x, repair)
+        dx = _step(constants, state, near, column, found.x, solved_qp)
         # Multipliers that led nowhere may be what makes the model bad.
         none = jnp.zeros_like(state.dual), jnp.zeros_like(state.eq)
         dual, eq = tree_where(solved_qp, (found.dual, found.eq), none)
@@ -250,10 +248,13 @@ class SQP(AbstractSolver):
     def _solve(
         self, program: FlatProgram, qp: Reduced, column: Array, state: SQPState, p: Any, tol: Scalar
     ) -> tuple[QPState, Bool[Array, ""], Array]:
-        """The quadratic program, started from the last active set."""
-        inner = InteriorPointQP(tol=0.1 * tol)
-        dtype, scale = qp.c.dtype, state.scaling
+        """The quadratic program, started from the last active set, to a tenth of the tolerance in the user's units."""
+        scale = state.scaling
+        # The user's rows by those here, but the equalities here by the user's.
         units = Units(None, column, jnp.concatenate([1.0 / scale.ineq, column, column]), scale.eq, scale.objective)
+        terms = jnp.concatenate([units.slope(qp.c), qp.d[: scale.ineq.size] / scale.ineq, qp.e / scale.eq])
+        rounding = 5 * jnp.finfo(terms.dtype).eps * jnp.max(jnp.abs(terms), initial=0.0)
+        inner = InteriorPointQP(tol=jnp.maximum(0.1 * tol, rounding))
         no = jnp.asarray(False)
         constants = QPConstants(qp, units, None, contradictory=no, finite=~no, inconsistent=no)
         first = inner.init(program, constants, qp.c, p, None)
@@ -268,9 +269,8 @@ class SQP(AbstractSolver):
         # The quadratic program is in the constants; a program and an instance it does not need.
         go = lambda fixed, carry: (fixed[0].step(program, fixed[1], carry[0], None), carry[1] + 1)
         last, steps = narrowing_loop(going, go, (inner, constants), (first, jnp.asarray(0)))
-        small = jnp.finfo(dtype).eps ** 0.25
-        close = last.residual <= small * (1.0 + jnp.max(jnp.abs(units.slope(qp.c))))
-        good = last.stopped & (last.result == RESULTS.successful) | close & ~(last.result == RESULTS.infeasible)
+        close = _is_close(qp, last, column) & ~(last.result == RESULTS.infeasible)
+        good = last.stopped & (last.result == RESULTS.successful) | close
         return last, good & jnp.all(jnp.isfinite(last.x)), steps
 
     def _tolerances(self, dtype: Any) -> tuple[Scalar, Scalar]:
@@ -311,15 +311,18 @@ def _penalised(state: SQPState, at: Evaluation, dual: Array, eq: Array) -> tuple
 def _expected(
     at: Evaluation, found: QPState, dx: Array, solved_qp: Bool[Array, ""], penalty: Scalar, reference: Scalar
 ) -> tuple[tuple[Scalar, Scalar], Scalar]:
-    """The merit that a step starts from, what of it the step need not decrease, and the slope of the merit.
+    """The merit that a step starts from, by how much the full step may raise it nevertheless, and its slope.
 
-    What the quadratic program leaves of its own constraints, open or violated, is none of the step's fault.
+    Neither is the fault of the step: what the quadratic program leaves of its constraints is violation, and with
+    `Hd + c + Cᵀz + Eᵀν = 0` the slope of the objective is `cᵀd = -dᵀHd - zᵀCd - νᵀEd`, in which rows that have a
+    multiplier and stay open are missing. Twice that, for what is of second order.
     """
-    squares = 0.5 * (jnp.sum(jnp.maximum(at.g, 0.0) ** 2) + jnp.sum(at.h**2))
-    gap = jnp.sum(jnp.abs(found.dual * found.excess))
+    answered = found.stopped & (found.result == RESULTS.successful)
+    gap = jnp.where(answered, jnp.sum(jnp.abs(found.dual * found.excess)), 0.0)
     left = 2.0 * (penalty * _violation_after(at, dx) + gap)
     slope = jnp.where(solved_qp, at.gradient @ dx - penalty * _l1(at.g, at.h), at.violation_gradient @ dx)
-    return (jnp.where(solved_qp, reference, squares), jnp.where(solved_qp, left, 0.0)), jnp.minimum(slope, 0.0)
+    start = jnp.where(solved_qp, reference, _squares(at.g, at.h))
+    return (start, jnp.where(solved_qp, left, 0.0)), jnp.minimum(slope, 0.0)
 
 
 def _units(constants: tuple[Array, Array], x: Array, at: Evaluation) -> Array:
@@ -369,6 +372,26 @@ def _subproblem(
     return Reduced(model, at.gradient, jnp.where(exists, d, 0.0), -at.h, exists, is_equality, box)
 
 
+def _is_close(qp: Reduced, last: QPState, column: Array) -> Bool[Array, ""]:
+    """Whether a quadratic program that found no answer came near one, in the units of the scaled program."""
+    ones, dtype = jnp.ones(qp.d.size - 2 * column.size, qp.c.dtype), qp.c.dtype
+    units = Units(None, column, jnp.concatenate([ones, column, column]), jnp.ones_like(qp.e), jnp.ones((), dtype))
+    parts = kkt_parts(qp, units, last.bent + qp.c + last.pull, last.excess, last.defect, last.dual)
+    most = jnp.finfo(dtype).eps ** 0.25 * (1.0 + jnp.max(jnp.abs(units.slope(qp.c)), initial=0.0))
+    return jnp.max(parts, initial=0.0) <= most
+
+
+def _step(
+    constants: tuple[Array, Array], state: SQPState, at: Evaluation, column: Array, found: Array,
+    solved_qp: Bool[Array, ""],
+) -> Array:  # fmt: skip
+    """The step of the quadratic program, which oversteps bounds by its rounding, or else one that repairs."""
+    to_repair = ~solved_qp & ~state.stopped
+    repair = where_needed(to_repair, lambda: _repair(constants, state, at), jnp.zeros_like(state.x))
+    within = jnp.clip(state.x + column * found, *_ordered(constants)) - state.x
+    return jnp.where(solved_qp, within, column * repair)
+
+
 def _repair(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> Array:
     """A Levenberg-Marquardt step on `½‖h‖² + ½‖g₊‖²`; the search for its length follows the bounds.
 
@@ -378,10 +401,10 @@ def _repair(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> 
     if model.eliminates:
         gradient, level, soft = at.violation_gradient - model.equalities_transposed(at.h), -at.h, 1e-6
     else:
-        gradient, level, soft = at.violation_gradient, jnp.zeros_like(at.h), 1.0
+        gradient, level, soft = at.violation_gradient, jnp.zeros_like(at.h), 1.0 / state.scaling.eq**2
     held = jnp.concatenate([jnp.zeros(at.g.size, bool), (x <= lower) & (gradient > 0), (x >= upper) & (gradient < 0)])
     violated = jnp.concatenate([at.g > 0, jnp.zeros(2 * x.size, bool)]).astype(x.dtype)
-    size = model.largest_diagonal(violated) + model.eq_size()
+    size = model.largest_diagonal(violated) + jnp.max(model.row_sizes()[1], initial=0.0)
     size = jnp.where(size > 0, size, 1.0)
     # Entries that their bounds hold back stay there.
     weights = jnp.where(held, _HELD * size, violated)
@@ -419,12 +442,15 @@ def _l1(g: Array, h: Array) -> Scalar:
     return jnp.sum(jnp.maximum(g, 0.0)) + jnp.sum(jnp.abs(h))
 
 
+def _squares(g: Array, h: Array) -> Scalar:
+    """Half the squared violation, `½‖h‖² + ½‖g₊‖²`."""
+    return 0.5 * (jnp.sum(jnp.maximum(g, 0.0) ** 2) + jnp.sum(h**2))
+
+
 def _merit(program: FlatProgram, x: Array, scaling: Scaling, penalty: Scalar, p: Any, is_l1: Bool[Array, ""]) -> Scalar:
     """`f + π (‖h‖₁ + ‖g₊‖₁)`, or half the squared violation."""
     f, g, h = values(program, x, scaling, p)
-    l1 = f + penalty * _l1(g, h)
-    squares = 0.5 * (jnp.sum(jnp.maximum(g, 0.0) ** 2) + jnp.sum(h**2))
-    return jnp.where(jnp.isfinite(f), jnp.where(is_l1, l1, squares), jnp.inf)
+    return jnp.where(jnp.isfinite(f), jnp.where(is_l1, f + penalty * _l1(g, h), _squares(g, h)), jnp.inf)
 
 
 def _violation_after(at: Evaluation, dx: Array) -> Scalar:
@@ -464,15 +490,15 @@ def _search(
     """The longest of `1, ½, ¼, ...` that decreases the merit enough; tried one after the other.
 
     Where the full step does not, a second-order correction of it comes next. `which`: whether that makes sense, and
-    whether the full step is taken as it is. `level` is the merit to start from, and what of it a step need not
-    decrease.
+    whether the full step is taken as it is. `level` is the merit to start from, and by how much the full step may
+    raise it.
     """
     (start, left), (correctable, taken) = level, which
-    noise = 10 * jnp.finfo(x.dtype).eps * (1.0 + jnp.abs(start)) + left
+    noise = 10 * jnp.finfo(x.dtype).eps * (1.0 + jnp.abs(start))
 
     def good(length: Scalar, dx: Array) -> Array:
         value = measure(jnp.clip(x + length * dx, *_ordered(constants)))
-        return jnp.isfinite(value) & (value <= start + _ARMIJO * length * slope + noise)
+        return jnp.isfinite(value) & (value <= start + length * (_ARMIJO * slope + left) + noise)
 
     def bend() -> tuple[Array, Array]:
         back = correct(x + dx)
@@ -506,9 +532,9 @@ def _correction(
     held = active.astype(dtype)
     offset = held * jnp.concatenate([g, jnp.zeros(held.size - g.size, dtype)])
     small, size = jnp.finfo(dtype).eps ** 0.5, jnp.maximum(inner.size(), 1.0)
-    rows = jnp.maximum(inner.straight().largest_diagonal(held), inner.eq_size())
+    rows = inner.straight().largest_diagonal(held)
     weight = size / (small * jnp.where(rows > 0, rows, 1.0))
-    factors = model.factorise(weight * held, small * size, 1.0 / weight)
+    factors = model.factorise(weight * held, small * size, small / size)
     d, _ = model.solve(factors, -weight * model.rows_transposed(offset), -h)
     return jnp.where(factors.is_definite & jnp.all(jnp.isfinite(d)), d, 0.0)
 

@@ -143,6 +143,22 @@ def test_units_of_the_decision():
     assert int(np.max(solution.stats.steps)) <= 1.5 * int(solution.stats.steps[0])
 
 
+@pytest.mark.parametrize("kind", ["ineq", "eq"])
+def test_units_of_the_objective_and_the_rows(kind):
+    # Neither large gradients nor small ones cost iterations, of the quadratic programs neither.
+    cost = lambda z, p: p[0] * (jnp.exp(z[0]) + 10.0 * (z[1] - z[0] ** 2) ** 2 + z[2] ** 2)
+    excess = lambda z: z[0] + 2.0 * z[1] + 3.0 * z[2] - 4.0 + 0.1 * z[0] ** 3
+    row = lambda z, p: p[1] * (excess(z) if kind == "eq" else -excess(z))
+    program = Program(cost, **{kind: row})
+    one = lambda p: solve(program, SQP(), jnp.array([1.0, 2.0, -1.0]), p, throw=False)
+    units = jnp.array([[1.0, 1.0], [1e6, 1.0], [1.0, 1e6], [1e-3, 1e6], [1e3, 1e-1]])
+    solution = jax.jit(jax.vmap(one))(units)
+    assert np.all(is_successful(solution.result))
+    np.testing.assert_allclose(solution.value, np.tile(solution.value[0], (5, 1)), atol=1e-4)
+    assert np.max(solution.stats.steps) <= solution.stats.steps[0] + 2
+    assert np.max(solution.state.inner) <= 2 * solution.state.inner[0]
+
+
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
 def test_a_large_entry_beside_negative_curvature(dtype):
     cost = lambda z, p: 0.5 * (z[0] - p[0]) ** 2 + (z[1] ** 2 - 1.0) ** 2

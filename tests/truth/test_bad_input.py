@@ -323,4 +323,4 @@ def test_what_a_quadratic_program_leaves_open_does_not_shorten_steps():
     seeds = np.resize([169, 419, 795, 1097, 1154, 1205, 1569, 1570, 1884, 2326, 2465, 2559, 2617, 3231, 3418], LANES)
     solution, _, outcomes = solved("SQP", [indefinite(np.random.default_rng(seed)) for seed in seeds])
     assert set(outcomes) == {"successful"}
-    assert np.max(solution.stats.steps) <= 20
+    assert np.max(solution.stats.steps) <= 20  # some needed 256 and had no answer
