@@ -252,7 +252,8 @@ class SQP(AbstractSolver):
         scale = state.scaling
         # The user's rows by those here, but the equalities here by the user's.
         units = Units(None, column, jnp.concatenate([1.0 / scale.ineq, column, column]), scale.eq, scale.objective)
-        terms = jnp.concatenate([units.slope(qp.c), qp.d[: scale.ineq.size] / scale.ineq, qp.e / scale.eq])
+        violated = jnp.minimum(qp.d[: scale.ineq.size], 0.0) / scale.ineq
+        terms = jnp.concatenate([units.slope(qp.c), violated, qp.e / scale.eq])
         rounding = 5 * jnp.finfo(terms.dtype).eps * jnp.max(jnp.abs(terms), initial=0.0)
         inner = InteriorPointQP(tol=jnp.maximum(0.1 * tol, rounding))
         no = jnp.asarray(False)
@@ -400,11 +401,13 @@ def _repair(constants: tuple[Array, Array], state: SQPState, at: Evaluation) -> 
     model, (lower, upper), x = at.model.straight(), _ordered(constants), state.x
     if model.eliminates:
         gradient, level, soft = at.violation_gradient - model.equalities_transposed(at.h), -at.h, 1e-6
+        size = model.eq_size()
     else:
         gradient, level, soft = at.violation_gradient, jnp.zeros_like(at.h), 1.0 / state.scaling.eq**2
+        size = jnp.max(model.row_sizes()[1], initial=0.0)
     held = jnp.concatenate([jnp.zeros(at.g.size, bool), (x <= lower) & (gradient > 0), (x >= upper) & (gradient < 0)])
     violated = jnp.concatenate([at.g > 0, jnp.zeros(2 * x.size, bool)]).astype(x.dtype)
-    size = model.largest_diagonal(violated) + jnp.max(model.row_sizes()[1], initial=0.0)
+    size = size + model.largest_diagonal(violated)
     size = jnp.where(size > 0, size, 1.0)
     # Entries that their bounds hold back stay there.
     weights = jnp.where(held, _HELD * size, violated)
