@@ -9,6 +9,7 @@ other devices, they are the plain functions of JAX. The price is that a batch of
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -83,10 +84,14 @@ def one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
     return safe
 
 
+# Compiled functions of their own: XLA for CPUs may take a small loop out of a program and emit it without support for
+# custom calls ("No registered implementation for untyped custom call"), unless the call hides in a function.
+@jax.jit
 def _plain_cholesky(matrix: Array) -> Array:
     return jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
 
 
+@partial(jax.jit, static_argnums=2)
 def _plain_solve(factor: Array, right: Array, transposed: bool) -> Array:
     return jax.lax.linalg.triangular_solve(factor, right, left_side=True, lower=True, transpose_a=transposed)
 
@@ -97,20 +102,23 @@ def _by_groups(function: Callable[..., Any], arrays: tuple[Array, ...], group: i
     if count <= group:
         return function(*arrays)
 
-    def looped(*arrays: Array) -> Any:
-        out = jax.eval_shape(function, *arrays)
-
-        def body(i: Any, out: Any) -> Any:
-            # The last group ends at the end: it may do a part of the one before it again.
-            start = jnp.minimum(i * group, count - group)
-            take = lambda x: jax.lax.dynamic_slice_in_dim(x, start, group)
-            put = lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
-            return jax.tree.map(put, out, function(*map(take, arrays)))
-
-        empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out)
-        return jax.lax.fori_loop(0, -(-count // group), body, empty)
-
+    looped = partial(_loop, function, group, count)
     return jax.lax.platform_dependent(*arrays, cpu=looped, default=function)
+
+
+def _loop(function: Callable[..., Any], group: int, count: int, *arrays: Array) -> Any:
+    """`function(*arrays)` in groups, one after the other."""
+    out = jax.eval_shape(function, *arrays)
+
+    def body(i: Any, out: Any) -> Any:
+        # The last group ends at the end: it may do a part of the one before it again.
+        start = jnp.minimum(i * group, count - group)
+        take = lambda x: jax.lax.dynamic_slice_in_dim(x, start, group)
+        put = lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
+        return jax.tree.map(put, out, function(*map(take, arrays)))
+
+    empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out)
+    return jax.lax.fori_loop(0, -(-count // group), body, empty)
 
 
 def _flat(x: Array) -> Array:

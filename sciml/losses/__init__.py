@@ -1,9 +1,12 @@
 """Losses: scalars from programs, records and predictions, with the structure that methods exploit."""
 
-from ._abstract import AbstractLoss as AbstractLoss, Report as Report
+from ._abstract import (
+    AbstractLeastSquares as AbstractLeastSquares,
+    AbstractLoss as AbstractLoss,
+    Report as Report,
+)
 from ._augmented_lagrangian import AugmentedLagrangian as AugmentedLagrangian, Multipliers as Multipliers
 from ._least_squares import (
-    AbstractLeastSquares as AbstractLeastSquares,
     LeastSquares as LeastSquares,
     Mean as Mean,
     MultipleShooting as MultipleShooting,
@@ -12,4 +15,5 @@ from ._least_squares import (
 )
 from ._norms import AbstractNorm as AbstractNorm, L1 as L1, L2 as L2, Smooth as Smooth
 from ._penalty import Penalty as Penalty
+from ._samples import MeanSquares as MeanSquares, Samples as Samples, Term as Term
 from ._sparsity import Sparsity as Sparsity

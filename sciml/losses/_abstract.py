@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
 
-from ..core import stop_gradient
+from ..core import batch_size, ravel, stop_gradient
 from ..sources import AbstractSource, Batch
 
 
@@ -40,6 +40,30 @@ class AbstractLoss(eqx.Module):
         """The value on stacked instances, for monitors and figures; a loss with memory starts afresh."""
 
 
+class AbstractLeastSquares(AbstractLoss):
+    """A loss that is a sum of squares, so that Gauss-Newton methods can use its residuals."""
+
+    @abstractmethod
+    def residuals(self, model: Any, batch: Any) -> Any:
+        """The residuals, any pytree of arrays; the loss is half the sum of their squares."""
+
+    @abstractmethod
+    def structure(self, model: Any, batch: Any) -> Any:
+        """What a method may exploit: `Samples`, `Sparsity`, or None for residuals that mix everything."""
+
+    def init(self, model: Any, source: AbstractSource) -> None:
+        """No memory."""
+
+    def evaluate(self, model: Any, batch: Batch, state: None, *, key: PRNGKeyArray) -> tuple[Scalar, None, Report]:
+        """Half the sum of squares."""
+        value = self(model, batch.value)
+        return value, None, Report(jnp.zeros_like(value))
+
+    def __call__(self, model: Any, batch: Any) -> Scalar:
+        """Half the sum of squares."""
+        return 0.5 * jnp.sum(ravel(self.residuals(model, batch))[0] ** 2)
+
+
 def finite_or_nan(function: Callable[[Any, Any], tuple[Any, Any]], fixed: Any, instances: Any) -> tuple[Any, Any]:
     """`(value, aux)` of every instance, with NaN for a value that is not finite, and no derivative there.
 
@@ -52,6 +76,7 @@ def finite_or_nan(function: Callable[[Any, Any], tuple[Any, Any]], fixed: Any, i
         fixed: what all instances share.
         instances: a pytree with a leading axis, the instance.
     """
+    batch_size(instances, "batch")
     first, _ = jax.vmap(lambda one: function(stop_gradient(fixed), one))(stop_gradient(instances))
     sound = jnp.isfinite(first)
     values, aux = jax.vmap(lambda one: function(fixed, one))(put_sound(sound, instances))

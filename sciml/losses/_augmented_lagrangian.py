@@ -55,7 +55,7 @@ class AugmentedLagrangian(AbstractLoss):
         if source.count is None:
             raise invalid(
                 "source",
-                f"{type(source).__name__}, whose instances are new at every step",
+                f"{type(source).__name__}, whose instances are new at every step or have no common leading axis",
                 "a source with a `count`",
                 "draw a fixed set of instances and wrap it: `Minibatches(instances, size)`",
             )

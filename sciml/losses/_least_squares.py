@@ -1,6 +1,5 @@
 """Losses that declare structure: a mean over instances, a sum of squares."""
 
-from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from ..core import invalid, ravel
 from ..sources import AbstractSource, Batch
-from ._abstract import AbstractLoss, finite_or_nan, mean_of_finite, Report
+from ._abstract import AbstractLeastSquares, AbstractLoss, finite_or_nan, mean_of_finite, Report
 from ._sparsity import Sparsity
 
 
@@ -48,30 +47,6 @@ class Mean(AbstractLoss):
         return finite_or_nan(lambda model, one: (value(model, one), ()), model, batch)[0]
 
 
-class AbstractLeastSquares(AbstractLoss):
-    """A loss that is a sum of squares, so that Gauss-Newton methods can use its residuals."""
-
-    @abstractmethod
-    def residuals(self, model: Any, batch: Any) -> Any:
-        """The residuals, any pytree of arrays; the loss is half the sum of their squares."""
-
-    @abstractmethod
-    def sparsity(self, model: Any, batch: Any) -> Sparsity | None:
-        """Which parameters touch which residuals, if that is known to be sparse; None for dense."""
-
-    def init(self, model: Any, source: AbstractSource) -> None:
-        """No memory."""
-
-    def evaluate(self, model: Any, batch: Batch, state: None, *, key: PRNGKeyArray) -> tuple[Scalar, None, Report]:
-        """Half the sum of squares."""
-        value = self(model, batch.value)
-        return value, None, Report(jnp.zeros_like(value))
-
-    def __call__(self, model: Any, batch: Any) -> Scalar:
-        """Half the sum of squares."""
-        return 0.5 * jnp.sum(ravel(self.residuals(model, batch))[0] ** 2)
-
-
 class LeastSquares(AbstractLeastSquares):
     """`½ ‖weight · residuals(model, batch)‖²`: for `fit` with a Gauss-Newton method, or with any other.
 
@@ -94,7 +69,7 @@ class LeastSquares(AbstractLeastSquares):
             fix = "give one weight for each residual, or a single number for all"
             raise invalid("weight", f"the structure {jax.tree.structure(self.weight)}", expected, fix) from error
 
-    def sparsity(self, model: Any, batch: Any) -> None:
+    def structure(self, model: Any, batch: Any) -> None:
         """Dense."""
 
 
@@ -143,11 +118,11 @@ class MultipleShooting(AbstractLeastSquares):
         y, ends = jax.vmap(lambda x0, u: self.simulate(model.model, x0, u))(model.starts, batch.u)
         misfit = (y - batch.y) * jnp.sqrt(batch.weight / jnp.sum(batch.weight))
         gaps = self.continuity * (ends[:-1] - model.starts[1:]) / model.starts.shape[0] ** 0.5
-        # `sparsity` promises that the prior touches the first start only.
+        # `structure` promises that the prior touches the first start only.
         starts = jnp.concatenate([model.starts[:1], jax.lax.stop_gradient(model.starts[1:])])
         return misfit, gaps, () if self.prior is None else self.prior(model.model, starts)
 
-    def sparsity(self, model: Shot, batch: Segments) -> Sparsity | None:
+    def structure(self, model: Shot, batch: Segments) -> Sparsity | None:
         """Starts touch their own segment's misfit and two gaps: three passes serve all of them."""
         if model.starts.shape[0] < 4:
             return None

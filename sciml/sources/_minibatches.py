@@ -40,6 +40,10 @@ class Minibatches(AbstractSource):
         """Number of instances."""
         return batch_size(self.data, "data")
 
+    def all(self) -> Any:
+        """The data set."""
+        return self.data
+
     def batch(self, step: Int[ArrayLike, ""], *, key: PRNGKeyArray) -> Batch:
         """The `size` instances of a step."""
         index = draw(step, self.count, self.size, key)

@@ -36,6 +36,9 @@ class Sampled(AbstractSource):
         """None: the samples have no identity."""
         return None
 
+    def all(self) -> None:
+        """None: there is no end of samples."""
+
     def draw(self, n: int, *, key: PRNGKeyArray) -> Any:
         """`n` instances, stacked along a leading axis.
 

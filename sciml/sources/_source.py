@@ -32,6 +32,10 @@ class AbstractSource(eqx.Module):
         """Number of distinct instances; None for fresh samples without identity."""
 
     @abstractmethod
+    def all(self) -> Any:
+        """Every instance once, stacked in order; None for fresh samples without end."""
+
+    @abstractmethod
     def batch(self, step: Int[ArrayLike, ""], *, key: PRNGKeyArray) -> Batch:
         """The batch of a step.
 

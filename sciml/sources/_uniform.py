@@ -46,6 +46,9 @@ class Uniform(AbstractSource):
         """None: the samples have no identity."""
         return None
 
+    def all(self) -> None:
+        """None: there is no end of samples."""
+
     def draw(self, n: int, *, key: PRNGKeyArray) -> Any:
         """`n` instances, stacked along a leading axis.
 

@@ -1,7 +1,7 @@
 """Fitting: one `fit`, ensembles, transforms, monitors, checkpoints."""
 
 from ._ensemble import ensemble as ensemble, EnsembleStats as EnsembleStats, pick_member as pick_member
-from ._first_order import Checkpoint as Checkpoint, FitStats as FitStats
+from ._first_order import FitStats as FitStats
 from ._fit import fit as fit
 from ._gauss_newton import LevenbergMarquardt as LevenbergMarquardt
 from ._monitors import AbstractMonitor as AbstractMonitor, Event as Event, KeepBest as KeepBest, Log as Log
@@ -14,3 +14,4 @@ from ._parameters import (
     resolve as resolve,
 )
 from ._second_order import SecondOrderStats as SecondOrderStats
+from ._watch import Checkpoint as Checkpoint

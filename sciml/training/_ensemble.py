@@ -1,5 +1,6 @@
 """Many starts in one compiled program."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float, Int, Scalar
 
 from ..core import batch_size, RESULTS, Solution
 from ..losses import AbstractLeastSquares
+from ._gauss_newton import LevenbergMarquardt
 from ._parameters import partition, resolve
 from ._second_order import fit_second_order
 
@@ -53,7 +55,10 @@ def ensemble(models: Any, loss: Any, batch: Any, method: Any, *, steps: int, tra
     first = eqx.combine(jtu.tree_map(lambda x: x[0], arrays), static)
     partition(first, trainable)
     if isinstance(loss, AbstractLeastSquares):
-        loss.sparsity(resolve(first), batch)
+        loss.structure(resolve(first), batch)
+    if isinstance(method, LevenbergMarquardt):
+        # The members share the memory.
+        method = dataclasses.replace(method, memory=method.memory / batch_size(arrays, "models"))
     fits = eqx.filter_vmap(one)(arrays)
     sound = fits.result == RESULTS.successful
     losses = jnp.where(sound, fits.stats.loss, jnp.inf)

@@ -10,10 +10,11 @@ from jaxtyping import PRNGKeyArray
 from ..core import invalid, is_successful, Solution, wrong_type
 from ..losses import AbstractLeastSquares
 from ..sources import AbstractSource, Fixed
-from ._first_order import Checkpoint, fit_first_order, Job, Watch
+from ._first_order import fit_first_order, Job
 from ._monitors import AbstractMonitor
 from ._parameters import partition
-from ._second_order import fit_second_order
+from ._second_order import fit_watched, prepare
+from ._watch import Checkpoint, Watch
 
 
 def fit(
@@ -35,15 +36,16 @@ def fit(
     Args:
         model: any pytree; parameters may be wrapped (`Positive`, `Bounded`, `Ranged`).
         loss: `(model, batch) -> scalar`, or one of `sciml.losses`; a method may exploit the structure that it declares.
-        source: one of `sciml.sources`; anything else is data, given to the loss whole at every step.
+        source: one of `sciml.sources`; anything else is data, given to the loss whole at every step. An Optimistix
+            method is given all instances of a source at every step.
         method: an optax transformation, an Optimistix minimiser, or, for a `LeastSquares` loss, an Optimistix
             least-squares solver (`training.LevenbergMarquardt()` is ours).
         steps: number of steps (most steps, for Optimistix methods), >= 1.
         key: randomness of the batches; the same key gives the same bits.
         trainable: what to train: None for every floating-point array, a function `model -> parts`, or a mask.
-        monitor: one or several of `training.KeepBest`, `training.Log`; optax methods only.
+        monitor: one or several of `training.KeepBest`, `training.Log`.
         checkpoint: file to save the state of the fit to (or a `Checkpoint`); if it exists, the fit goes on from there
-            and ends with the same bits. Ctrl-C keeps it. Optax methods only.
+            and ends with the same bits. Ctrl-C keeps it.
         progress: show a bar (if `tqdm` is installed).
         throw: whether a failure raises; if False, look at `result`.
 
@@ -61,23 +63,30 @@ def fit(
     if steps < 1:
         raise invalid("steps", steps, "an integer >= 1", "say how many steps to take")
     monitors = tuple(monitor) if isinstance(monitor, tuple | list) else () if monitor is None else (monitor,)
+    watch = Watch(monitors, Checkpoint(str(checkpoint)) if isinstance(checkpoint, str | Path) else checkpoint, progress)
     if isinstance(method, optax.GradientTransformation):
         parameters, rest = partition(model, trainable)
         job = Job(rest, loss, source if isinstance(source, AbstractSource) else Fixed(source), method, key)
-        point = Checkpoint(str(checkpoint)) if isinstance(checkpoint, str | Path) else checkpoint
-        solution = fit_first_order(parameters, job, steps, Watch(monitors, point, progress))
+        solution = fit_first_order(parameters, job, steps, watch)
     elif isinstance(method, optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser):
-        if monitors or checkpoint is not None:
-            got = "a monitor or a checkpoint with an Optimistix method"
-            raise invalid("monitor", got, "None", "these methods are short: fit in several calls instead")
         if isinstance(method, optx.AbstractLeastSquaresSolver) and not isinstance(loss, AbstractLeastSquares):
             fix = "wrap the residuals: `losses.LeastSquares(residuals)`"
             raise wrong_type("loss", type(loss).__name__, "a loss that declares residuals", fix)
-        batch = source.batch(0, key=key).value if isinstance(source, AbstractSource) else source
-        solution = fit_second_order(model, loss, batch, method, steps, trainable)
+        parameters, task = prepare(model, loss, _whole(source), method, trainable)
+        solution = fit_watched(parameters, task, steps, key, watch)
     else:
         expected = "an optax transformation or an Optimistix solver"
         raise wrong_type("method", repr(method), expected, "for instance `optax.adam(1e-3)`, called, not the function")
     if throw:
         solution = solution.result.error_if(solution, ~is_successful(solution.result))
     return solution
+
+
+def _whole(source: Any) -> Any:
+    """All data of a source: a second-order method sees them at every step."""
+    data = source.all() if isinstance(source, AbstractSource) else source
+    if data is None:
+        fix = "draw a fixed set, `source.draw(n, key=key)`, and pass it as the source"
+        got = f"{type(source).__name__}, whose instances are new at every step, with a second-order method"
+        raise invalid("source", got, "a finite set of instances", fix)
+    return data

@@ -225,7 +225,7 @@ def test_least_squares_by_hand_and_weights(key):
     p = jnp.array([1.0, 2.0])
     value, _, report = loss.evaluate(jnp.asarray(3.0), batch_of(p), None, key=key)
     np.testing.assert_allclose(value, 0.5 * (4 * 9 * 5 + 1))
-    assert report.failed == 0 and loss.sparsity(jnp.asarray(3.0), p) is None
+    assert report.failed == 0 and loss.structure(jnp.asarray(3.0), p) is None
     with pytest.raises(ValueError, match="`weight`.*one weight for each residual"):
         LeastSquares(lambda a, p: (p, p), weight=(1.0, 1.0, 1.0))(jnp.asarray(3.0), p)
 
@@ -259,7 +259,7 @@ def shooting(segments: int, key, prior=None):
 
 def compressed(loss, shot, batch):
     """The Jacobian from as many directional derivatives as `sparsity` says."""
-    sparsity = loss.sparsity(shot, batch)
+    sparsity = loss.structure(shot, batch)
     flat, unravel = ravel(shot)
     residual = lambda z: ravel(loss.residuals(unravel(z), batch))[0]
     groups = np.asarray(sparsity.groups)
@@ -278,7 +278,7 @@ def test_compressed_jacobian_is_the_dense_one(key, segments):
 
 def test_few_segments_are_dense(key):
     loss, shot, batch = shooting(3, key)
-    assert loss.sparsity(shot, batch) is None
+    assert loss.structure(shot, batch) is None
 
 
 def test_chain_pattern_by_hand():

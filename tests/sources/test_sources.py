@@ -174,7 +174,7 @@ def test_windows_of_several_series_never_cross_them(key):
 @pytest.mark.parametrize(
     ("build", "match"),
     [
-        (lambda: Fixed(P(jnp.zeros(3), jnp.zeros(2))), r"`data`: got leaves of shapes .*; expected one common leading"),
+        (lambda: Fixed(()), r"`data`: got no array; expected at least one"),
         (lambda: Minibatches(data(3), 4), r"`size`: got 4; expected 1 <= size <= 3, the number.*use `Fixed`"),
         (lambda: Minibatches(data(3), 0), r"`size`: got 0; expected 1 <= size <= 3"),
         (

@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from sciml.core import RESULTS
 from sciml.losses import LeastSquares, Mean
-from sciml.sources import Fixed, Minibatches
+from sciml.sources import Fixed, Minibatches, Sampled
 from sciml.training import (
     AbstractMonitor,
     Bounded,
@@ -314,14 +314,23 @@ def test_steps_below_one():
         run(steps=0)
 
 
-def test_optimistix_methods_take_no_monitors():
-    with pytest.raises(ValueError, match="`monitor`.*fit in several calls"):
-        run(loss=LeastSquares(lambda m, b: m.slope), method=LevenbergMarquardt(), monitor=Log("log"))
+def test_data_with_axes_of_its_own_reaches_the_loss_whole():
+    """Points of several kinds have no common number; a loss that wants instances says so."""
+    inside, edge = jnp.array([1.0, 2.0, 3.0]), jnp.array([2.0])
+    done = run(jnp.zeros(()), lambda m, b: jnp.mean((m - b[0]) ** 2) + (m - b[1][0]) ** 2, (inside, edge), steps=300)
+    np.testing.assert_allclose(done.value, 2.0, atol=1e-3)
+    with pytest.raises(ValueError, match="`batch`.*one common leading axis"):
+        run(jnp.zeros(()), Mean(lambda m, one: (m - one[0]) ** 2), (inside, edge))
 
 
-def test_data_without_a_common_leading_axis():
-    with pytest.raises(ValueError, match="`data`.*one common leading axis"):
-        run(source=(jnp.zeros(3), jnp.zeros(4)))
+def test_second_order_methods_are_given_every_instance():
+    loss = LeastSquares(lambda m, b: jax.vmap(m)(b[0]) - b[1])
+    whole, parts = (run(loss=loss, method=LevenbergMarquardt(), source=s) for s in (DATA, Minibatches(DATA, 8)))
+    assert same_bits(whole.value, parts.value)
+    check_closed_form(parts.value, 1e-9)
+    fresh = Sampled(lambda key: (jr.normal(key, (2,)), jnp.zeros(())), 8)
+    with pytest.raises(ValueError, match=r"`source`: got Sampled, whose.*`source.draw\(n, key=key\)`"):
+        run(loss=loss, method=LevenbergMarquardt(), source=fresh)
 
 
 def test_a_source_is_taken_as_it_is():

@@ -170,7 +170,7 @@ def test_sparse_and_dense_steps_agree(record):
     loss = MultipleShooting(simulate, jnp.asarray(1.0))
     dense = LeastSquares(lambda shot, batch: loss.residuals(shot, batch))
     shot = Shot(TRUE, jnp.zeros((6, 2)).at[:, 0].set(cut.y[:, 0]))
-    assert loss.sparsity(shot, cut) is not None
+    assert loss.structure(shot, cut) is not None
     sparse, full = run(shot, loss, cut, steps=6), run(shot, dense, cut, steps=6)
     np.testing.assert_allclose(sparse.stats.matrix, full.stats.matrix, rtol=1e-9, atol=1e-12)
     # Where a part is not trained, the pattern of all parameters does not apply.

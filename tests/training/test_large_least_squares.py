@@ -1,0 +1,301 @@
+"""Levenberg-Marquardt in each of its regimes: against NumPy, SciPy's answers, dense Jacobians, and its memory limit."""
+
+import json
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+import scipy.optimize
+from jaxtyping import Array
+
+from sciml.core import RESULTS
+from sciml.losses import MeanSquares, Samples
+from sciml.training import AbstractMonitor, Checkpoint, ensemble, fit, KeepBest, LevenbergMarquardt, Log
+from sciml.training._damped import dense_steps, krylov_steps
+from sciml.training._jacobian import footprint, Residuals, System
+
+RNG = np.random.default_rng(0)
+
+
+class Kinds(NamedTuple):
+    """Two kinds of samples, of different numbers."""
+
+    inside: Array
+    edge: Array
+
+
+def wave(m, x):
+    return jnp.tanh(x @ m[:3]) + x[0] * jnp.sin(m[3] * x[1]) + x[2] * m[4]
+
+
+def edge(m, x):
+    return jnp.stack([m[0] * x, jnp.exp(-m[1] * x) - 0.5])
+
+
+POINTS = Kinds(jnp.asarray(RNG.normal(size=(37, 3))), jnp.asarray(RNG.uniform(size=11)))
+TRUE = jnp.asarray([0.5, -0.3, 0.8, 1.2, 0.4])
+LOSS = MeanSquares(Kinds(lambda m, x: wave(m, x) - wave(TRUE, x), edge), Kinds(2.0, 0.7))
+START = TRUE + 0.1
+
+
+def system(form: str, memory: float, is_declared: bool) -> tuple[System, Residuals]:
+    """What the engine makes of the two kinds of samples."""
+    whole = lambda m: jnp.concatenate([jnp.ravel(r) for r in LOSS.residuals(m, POINTS)])
+    scaled = lambda t: lambda m, s: t.scale * jnp.ravel(t.function(m, s))
+    terms = tuple((scaled(t), t.data) for t in LOSS.structure(START, POINTS).terms) if is_declared else None
+    problem = Residuals(whole, terms, None, (37 + 22, 5), memory)
+    return jax.jit(lambda m: getattr(problem, form)(m))(START), problem
+
+
+@pytest.mark.parametrize("memory", [2.0**31, 2000.0], ids=["at once", "in chunks"])
+@pytest.mark.parametrize("is_declared", [True, False], ids=["samples", "dense"])
+@pytest.mark.parametrize("form", ["normal", "rows"])
+def test_systems_are_those_of_the_dense_jacobian(form, memory, is_declared):
+    got, problem = system(form, memory, is_declared)
+    r, J = problem.whole(START), jax.jacfwd(problem.whole)(START)
+    assert problem.is_by_columns(START) == (not is_declared and memory > 1e4)  # rows where columns do not fit
+    matrix = J.T @ J if form == "normal" else jnp.concatenate([J, r[:, None]], axis=1)
+    want = System(0.5 * r @ r, J.T @ r, matrix, jnp.sum(J**2, axis=0))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("memory", [2.0**31, 2000.0], ids=["at once", "in chunks"])
+def test_products_and_costs_are_those_of_the_dense_jacobian(memory):
+    got, problem = system("diagonal", memory, True)
+    r, J = problem.whole(START), jax.jacfwd(problem.whole)(START)
+    np.testing.assert_allclose(got.diagonal, jnp.sum(J**2, axis=0), rtol=1e-12)
+    v = jnp.arange(1.0, 6.0)
+    np.testing.assert_allclose(problem.product(START)(v), J.T @ (J @ v), rtol=1e-11)
+    np.testing.assert_allclose(problem.costs(jnp.stack([START, TRUE]))[0], 0.5 * r @ r, rtol=1e-12)
+
+
+def test_the_estimated_diagonal_is_near():
+    got, problem = system("diagonal", 2.0**31, False)
+    exact = jnp.sum(jax.jacfwd(problem.whole)(START) ** 2, axis=0)
+    # 32 random signs: off-diagonal terms average to about a fifth of the row's norm, which here is half the diagonal.
+    np.testing.assert_allclose(got.diagonal, exact, rtol=0.5)
+
+
+def test_steps_for_several_dampings_solve_their_systems():
+    J, r = RNG.normal(size=(50, 20)) * np.logspace(0, -2, 20), RNG.normal(size=50)
+    D = np.sum(J**2, axis=0)
+    D = D + 1e-6 * D.max()
+    dampings = np.array([1e-3, 1e-2, 0.1, 1.0])
+    want = np.stack([np.linalg.solve(J.T @ J + damping * np.diag(D), -J.T @ r) for damping in dampings])
+    normal = System(jnp.zeros(()), jnp.asarray(J.T @ r), jnp.asarray(J.T @ J), jnp.asarray(np.sum(J**2, axis=0)))
+    dual = System(jnp.zeros(()), normal.gradient, jnp.asarray(np.c_[J, r]), normal.diagonal)
+    close = lambda got, rows=slice(None): np.testing.assert_allclose(got, want[rows], rtol=1e-8, atol=1e-10)
+    close(dense_steps(normal, jnp.asarray(dampings), is_dual=False))
+    close(dense_steps(normal, jnp.asarray(dampings[2:3]), is_dual=False), slice(2, 3))
+    close(dense_steps(dual, jnp.asarray(dampings), is_dual=True))
+    product = lambda v: normal.matrix @ v
+    steps, count = krylov_steps(normal, product, jnp.asarray(dampings), rtol=1e-11, max_steps=100)
+    close(steps)
+    assert count <= 22  # twenty in exact arithmetic
+
+
+# --------------------------------------------------------------------------------------------------- the whole method
+
+
+class Basis(eqx.Module):
+    """A sum of many fixed waves: linear in its parameters, so that the answer is known."""
+
+    weight: Array
+
+    def __call__(self, x):
+        k = jnp.arange(1.0, self.weight.size + 1, dtype=x.dtype)
+        return jnp.cos(k * x) @ self.weight
+
+
+def misfit(model, sample):
+    return model(sample[0]) - sample[1]
+
+
+def line_data(count: int) -> tuple[Array, Array]:
+    x = jnp.asarray(np.sort(RNG.uniform(0.0, 3.0, count)))
+    return x, jnp.abs(x - 1.3)
+
+
+def solve_line(n: int, count: int, method: LevenbergMarquardt, steps: int = 60, dtype=jnp.float64):
+    data = jax.tree.map(lambda a: a.astype(dtype), line_data(count))
+    done = fit(
+        Basis(jnp.zeros(n, dtype)), MeanSquares(misfit), data, method, steps=steps, key=jr.key(0), progress=False
+    )
+    design = np.cos(np.arange(1, n + 1) * np.asarray(data[0], float)[:, None])
+    best = np.linalg.lstsq(design, np.asarray(data[1], float), rcond=None)[0]
+    lowest = 0.5 * np.mean((design @ best - np.asarray(data[1], float)) ** 2)
+    return done, lowest
+
+
+@pytest.mark.parametrize(
+    ("method", "n", "count"),
+    [
+        (LevenbergMarquardt(memory=2e5), 20, 300),
+        (LevenbergMarquardt(), 80, 300),
+        (LevenbergMarquardt(dense_up_to=4, cg_rtol=1e-6), 20, 300),
+    ],
+    ids=["normal equations in chunks", "several dampings", "matrix-free"],
+)
+def test_each_regime_reaches_the_least_squares_solution(method, n, count):
+    done, lowest = solve_line(n, count, method)
+    assert done.result == RESULTS.successful
+    # The damping ends small beside the eigenvalues that matter: the cost is the lowest to its convergence test.
+    np.testing.assert_allclose(done.stats.loss, lowest, rtol=1e-5)
+    assert (done.stats.matrix is None) == (method.dense_up_to == 4)
+    losses = done.stats.losses[: done.stats.steps]
+    assert np.all(np.diff(losses) <= 0) and np.all(np.isnan(done.stats.losses[done.stats.steps :]))
+
+
+def test_fewer_residuals_than_parameters_are_met_exactly():
+    done, lowest = solve_line(200, 30, LevenbergMarquardt(), steps=40)
+    assert lowest < 1e-25 and done.stats.loss < 1e-20 and done.stats.matrix is None
+
+
+def test_float32_matrix_free_and_dense():
+    for method in (LevenbergMarquardt(), LevenbergMarquardt(dense_up_to=4)):
+        done, lowest = solve_line(20, 300, method, dtype=jnp.float32)
+        assert done.stats.loss.dtype == jnp.float32 and done.value.weight.dtype == jnp.float32
+        np.testing.assert_allclose(done.stats.loss, lowest, rtol=2e-2)
+
+
+def test_a_nonlinear_network_against_scipy():
+    """Several dampings on one factorisation, from the same start, end where SciPy ends or below."""
+    model = eqx.nn.MLP(1, 1, 24, 2, jnp.tanh, key=jr.key(3))
+    x = jnp.linspace(-1.0, 1.0, 60)[:, None]
+    residual = lambda m, s: m(s[0])[0] - s[1]
+    data = (x, jnp.sin(4 * x[:, 0]))
+    done = fit(model, MeanSquares(residual), data, LevenbergMarquardt(), steps=60, key=jr.key(0), progress=False)
+    flat, unravel = jax.flatten_util.ravel_pytree(eqx.filter(model, eqx.is_inexact_array))
+    rest = eqx.filter(model, eqx.is_inexact_array, inverse=True)
+    whole = jax.jit(lambda v: MeanSquares(residual).residuals(eqx.combine(unravel(v), rest), data))
+    theirs = scipy.optimize.least_squares(whole, flat, jac=jax.jit(jax.jacfwd(whole)), method="trf", max_nfev=60)
+    assert done.stats.loss < max(10 * theirs.cost, 1e-9)
+
+
+def test_many_starts_share_the_memory_and_isolate_what_diverges():
+    starts = Basis(jnp.stack([jnp.zeros(20), jnp.full(20, jnp.nan), jnp.ones(20)]))
+    method = LevenbergMarquardt(memory=6e5)
+    done = ensemble(starts, MeanSquares(misfit), line_data(300), method, steps=40)
+    assert float(done.stats.failed) == pytest.approx(1 / 3) and done.stats.losses[1] == jnp.inf
+    np.testing.assert_allclose(done.stats.losses[0], done.stats.losses[2], rtol=1e-4)
+
+
+def test_the_compiled_program_keeps_within_its_memory():
+    """600 parameters, 20,000 residuals: `J` alone would take 96 MB."""
+    limit = 40e6
+    whole = lambda v: jax.vmap(lambda x: jnp.tanh(jnp.cos(x * jnp.arange(600.0)) @ v))(jnp.linspace(0, 3, 20_000))
+    one = lambda v, x: jnp.tanh(jnp.cos(x * jnp.arange(600.0)) @ v)[None]
+    terms = ((one, jnp.linspace(0, 3, 20_000)),)
+    problem = Residuals(whole, terms, None, (20_000, 600), limit)
+    compiled = jax.jit(lambda v: problem.normal(v)).lower(jnp.zeros(600)).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < limit
+
+
+def test_footprints_count_all_steps_of_a_scan_only_where_they_are_kept():
+    scan = lambda x: jax.lax.scan(lambda c, _: (jnp.sin(c), None), x, length=10)[0]
+    x = jnp.zeros(100)
+    assert footprint(scan, x) == 10 * 800 + 800 and footprint(scan, x, is_taped=False) == 800 + 800
+
+
+# ------------------------------------------------------------------------------- watched, interrupted, resumed
+
+
+def network_fit(**options):
+    model = eqx.nn.MLP(1, 1, 8, 1, jnp.tanh, key=jr.key(3))
+    x = jnp.linspace(-1.0, 1.0, 40)[:, None]
+    data = (x, jnp.sin(4 * x[:, 0]))
+    loss = MeanSquares(lambda m, s: m(s[0])[0] - s[1])
+    options = {"steps": 30, "key": jr.key(0), "progress": False, **options}
+    return fit(model, loss, data, LevenbergMarquardt(), **options)
+
+
+def same_bits(a, b) -> bool:
+    pairs = zip(*(jax.tree.leaves(eqx.filter(tree, eqx.is_array)) for tree in (a, b)), strict=True)
+    return all(np.array_equal(x, y, equal_nan=True) for x, y in pairs)
+
+
+class Interrupt(AbstractMonitor):
+    """Ctrl-C at a step."""
+
+    at: int
+    every: int = 5
+
+    def init(self, parameters):
+        return jnp.zeros(())
+
+    def update(self, memory, event):
+        if event.step == self.at:
+            raise KeyboardInterrupt
+        return memory + event.loss, False
+
+    def finish(self, memory, parameters):
+        return parameters
+
+
+def test_a_second_order_fit_resumes_to_the_same_bits(tmp_path):
+    go = lambda name, at: network_fit(checkpoint=Checkpoint(str(tmp_path / name), every=8), monitor=Interrupt(at))
+    whole = go("whole", -1)
+    with pytest.raises(KeyboardInterrupt):
+        go("part", 20)
+    assert (tmp_path / "part").exists()
+    resumed = go("part", -1)
+    assert same_bits(resumed, whole) and resumed.stats.steps == 30
+    assert (tmp_path / "part").read_bytes() == (tmp_path / "whole").read_bytes()
+    with pytest.raises(ValueError, match="`checkpoint`.*made with another `key`"):
+        network_fit(checkpoint=Checkpoint(str(tmp_path / "whole"), every=8), monitor=Interrupt(-1), key=jr.key(1))
+
+
+def test_monitors_watch_a_second_order_fit(tmp_path):
+    """The score is lowest at step 10 by construction: patience ends the fit at 20, with the model of step 10."""
+    best = network_fit(steps=10)
+    wanted = best.value(jnp.ones(1))
+    score = lambda model: jnp.max(jnp.abs(model(jnp.ones(1)) - wanted))
+    path = str(tmp_path / "log")
+    done = network_fit(monitor=(KeepBest(score=score, every=5, patience=10), Log(path, every=5)))
+    assert done.stats.steps == 20 and same_bits(done.value, best.value)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text("utf-8").splitlines()]
+    assert [line["step"] for line in lines] == [5, 10, 15, 20]
+    np.testing.assert_allclose(lines[1]["loss"], done.stats.losses[9], rtol=1e-12)
+    np.testing.assert_allclose(done.stats.loss, done.stats.losses[9], rtol=1e-12)  # of the model that is returned
+
+
+# ------------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("build", "match"),
+    [
+        (lambda: LevenbergMarquardt(memory=0), "`memory`: got 0; expected a positive number of bytes"),
+        (lambda: LevenbergMarquardt(cg_steps=0), "`cg_steps`: got 0; expected an integer >= 1"),
+        (lambda: MeanSquares(3.0).structure(START, POINTS), "`functions`: got 3.0; expected a function, or a record"),
+        (lambda: LOSS.structure(START, (POINTS.inside,)), "`batch`: got the structure .*under the term's name"),
+        (lambda: LOSS.structure(START, Kinds(jnp.zeros(()), jnp.zeros(2))), "`batch`: got leaves of shapes"),
+        (lambda: MeanSquares(edge, (1.0, 2.0)).structure(START, POINTS.edge), "`weight`: got the structure"),
+    ],
+)
+def test_bad_arguments_are_named(build, match):
+    with pytest.raises(ValueError, match=match):
+        build()
+
+
+def test_mean_squares_is_half_the_weighted_mean():
+    one = jax.vmap(lambda x: jnp.sum((wave(START, x) - wave(TRUE, x)) ** 2))(POINTS.inside)
+    two = jax.vmap(lambda x: jnp.sum(edge(START, x) ** 2))(POINTS.edge)
+    np.testing.assert_allclose(LOSS(START, POINTS), 0.5 * (4.0 * one.mean() + 0.49 * two.mean()), rtol=1e-12)
+    assert isinstance(LOSS.structure(START, POINTS), Samples)
+    bare = MeanSquares(edge, 0.7)
+    np.testing.assert_allclose(bare(START, POINTS.edge), 0.5 * 0.49 * two.mean(), rtol=1e-12)
+
+
+def test_adam_takes_samples_of_several_kinds():
+    """Data whose leaves have different leading axes, with a first-order method."""
+    with jax.numpy_dtype_promotion("standard"):
+        method = optax.adam(1e-2)
+    done = fit(START, LOSS, POINTS, method, steps=50, key=jr.key(0), progress=False)
+    assert done.stats.losses[-1] < done.stats.losses[0] and done.stats.losses.shape == (50,)
