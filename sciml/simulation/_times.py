@@ -1,4 +1,4 @@
-"""Checks of a time grid at the public door."""
+"""Checks of time grids."""
 
 from typing import Any
 
