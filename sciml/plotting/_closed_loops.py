@@ -1,4 +1,4 @@
-"""Closed loops beside each other: states, references, inputs and their limits."""
+"""Plots of closed loops: states, references, inputs and their limits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def closed_loops(
     t_unit: str | None = "s",
     axes: Sequence[Axes] | np.ndarray | None = None,
 ) -> np.ndarray:
-    """One row per state and per input, all runs in each row, limits dashed and what lies beyond them tinted.
+    """Plots runs of one system together: a row per state and per input, limits dashed, the regions beyond them tinted.
 
     Args:
         trajectories: runs of one system by name, for instance `{"policy": ..., "exact": ...}`; one instance each, with

@@ -1,4 +1,4 @@
-"""Measured against simulated."""
+"""Plots of measured and simulated signals."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def measured_vs_simulated(
     t_unit: str | None = "s",
     skip: int = 0,
 ) -> Axes:
-    """The measured and the simulated signal in one axes, their difference below, the RMSE in the legend.
+    """Plots a measured and a simulated signal, with their difference below and the RMSE in the legend.
 
     Args:
         t: times, shape `[time]`.

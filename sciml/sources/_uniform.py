@@ -1,4 +1,4 @@
-"""Fresh instances from a box."""
+"""Fresh instances from a uniform distribution on a box."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from ._source import AbstractSource, Batch
 
 
 class Uniform(AbstractSource):
-    """Fresh samples, each entry independent and uniform on `[low, high)`; no instance comes twice."""
+    """Fresh instances at every step, with independent entries, uniform on `[low, high)`."""
 
     low: Any
     high: Any
@@ -43,11 +43,11 @@ class Uniform(AbstractSource):
 
     @property
     def count(self) -> None:
-        """None: the samples have no identity."""
+        """None, because every instance is new."""
         return None
 
     def draw(self, n: int, *, key: PRNGKeyArray) -> Any:
-        """`n` instances, stacked along a leading axis.
+        """`n` instances, stacked along a leading axis; use it for validation or for exact solves.
 
         Args:
             n: number of instances, >= 1.
@@ -66,7 +66,7 @@ class Uniform(AbstractSource):
         return jtu.tree_unflatten(treedef, leaves)
 
     def batch(self, step: Int[ArrayLike, ""], *, key: PRNGKeyArray) -> Batch:
-        """`size` fresh instances."""
+        """A batch of `size` fresh instances."""
         return Batch(self.draw(self.size, key=jr.fold_in(key, step)), jnp.full((self.size,), -1, dtype=int))
 
 

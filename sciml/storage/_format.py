@@ -1,4 +1,4 @@
-"""The file: a magic number, the header's length, the header in JSON, raw bytes, and the SHA-256 of all that.
+"""The file format: a magic number, the header's length, the header in JSON, raw bytes, and the SHA-256 of all that.
 
     offset 0        8 bytes      b"\\x89SCIML\\r\\n"; catches transfers that change line ends
     offset 8        8 bytes      n, the length of the header, little-endian
@@ -6,7 +6,7 @@
     offset 16 + n   ...          the leaves' raw little-endian bytes, one after the other, in the header's order
     last 32 bytes                SHA-256 of everything before
 
-Nothing in it is ever executed: names in the header are compared, not looked up.
+Nothing in the file is executed: names in the header are compared, never looked up.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ _HASH = 32
 
 
 def encode(header: dict[str, Any], payload: list[bytes]) -> bytes:
-    """The whole file."""
+    """The bytes of a file, from its header and the leaves' bytes."""
     text = json.dumps(header, indent=1).encode()
     body = b"".join([MAGIC, len(text).to_bytes(8, "little"), text, *payload])
     return body + hashlib.sha256(body).digest()
 
 
 def decode(path: str | PathLike[str]) -> tuple[dict[str, Any], list[bytes]]:
-    """The header and the leaves' bytes of a file, checked."""
+    """The header and the leaves' bytes of a file, after checking its format and its hash."""
     path = Path(path)
     if not path.is_file():
         raise invalid("path", f"{path}, which is not a file", "a file written by `save`", "check name and folder")
@@ -64,7 +64,7 @@ def decode(path: str | PathLike[str]) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def read_header(path: str | PathLike[str]) -> dict[str, Any]:
-    """What a file says about itself: `format`, `package` (version), `class`, `note`, and `leaves`.
+    """The header of a saved file: `format`, `package` (version), `class`, `note`, and `leaves`.
 
     Args:
         path: a file written by `save`.
