@@ -202,7 +202,7 @@ def factorise(matrix: KKTMatrix) -> _Factored:
 
 
 class AbstractSensitivity(eqx.Module):
-    """How the conditions of optimality are linearised at a solution."""
+    """The linearisation of the optimality conditions at a solution, for `KKTAdjoint`."""
 
     @abstractmethod
     def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
@@ -210,13 +210,13 @@ class AbstractSensitivity(eqx.Module):
 
     @abstractmethod
     def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
-        """What solves with the matrix. All of its LAPACK calls are here; solves are products."""
+        """The factored inverse of the KKT matrix. It makes all LAPACK calls; solves are products."""
 
 
 class ActiveSet(AbstractSensitivity):
-    """The exact derivative: rows with multipliers larger than their distance are equations.
+    """The exact derivative: rows whose multiplier exceeds their distance are treated as equations; the default.
 
-    Exact where every active row has a positive multiplier. Elsewhere it is that of one side, finite always; see
+    It is exact if every active row has a positive multiplier. Otherwise it is one-sided, but always finite; see
     `derivative_health`.
     """
 
@@ -233,13 +233,14 @@ class ActiveSet(AbstractSensitivity):
 class Smoothed(AbstractSensitivity):
     """A derivative that is smooth across changes of the active set, as if the barrier parameter had stopped at `mu`.
 
-    Choose it to learn through programs whose active set changes: it sees constraints that are about to become active.
-    A row with distance `s` and multiplier `z` is given those of the central path with the same `z - s`,
-    `√(((z - s) / 2)² + μ) ± (z - s) / 2`, and counts by their ratio. The bias is of the order of `√μ` near a change and
-    of `μ` elsewhere; the solution itself is not smoothed.
+    Choose it to learn through programs whose active set changes: it sees constraints before they become active. The
+    distance `s` and multiplier `z` of a row are replaced by those of the central path with the same `z - s`,
+    `√(((z - s) / 2)² + μ) ± (z - s) / 2`; their ratio is the weight of the row. The bias is of the order of `√μ` near a
+    change and of `μ` elsewhere. The solution itself is not smoothed.
 
     Args:
-        mu: the barrier parameter, positive, in units of the objective. Small: 1e-3 has an error of several per cent.
+        mu: the barrier parameter, positive, in units of the objective; already 1e-3 causes an error of several per
+        cent.
 
     Raises:
         ValueError: if `mu` is a number that is not positive.
@@ -269,10 +270,10 @@ class Smoothed(AbstractSensitivity):
 
 
 class LeastNorm(AbstractSensitivity):
-    """The least-norm least-squares derivative: for solutions whose active constraints depend on each other.
+    """The least-norm derivative, for solutions with linearly dependent active constraints.
 
-    Where the exact system is regular it is the exact derivative, at several times the cost; where it is singular,
-    `ActiveSet` gives one of many solutions and this one the shortest.
+    If the linear system is regular, this is the exact derivative, at several times the cost. If it is singular,
+    `ActiveSet` gives one of many solutions, and this one the shortest.
     """
 
     def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
@@ -363,7 +364,7 @@ def check_sensitivity(sensitivity: Any) -> None:
 
 
 class Health(eqx.Module):
-    """How far the derivative of a solution can be trusted; one value for each instance."""
+    """How far the derivative of a solution can be trusted; one value per instance."""
 
     margin: Scalar
     """Strict complementarity: the smallest `|multiplier - distance|` over all inequalities and bounds. Near zero (where
