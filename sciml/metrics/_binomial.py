@@ -31,9 +31,9 @@ def clopper_pearson(k: int, n: int, *, confidence: float = 0.95) -> float:
     """
     k, n = int(k), int(n)
     if n < 1:
-        raise invalid("n", n, "at least one trial", "count the instances that were tried")
+        raise invalid("n", n, "at least one trial", "give the number of trials")
     if not 0 <= k <= n:
-        raise invalid("k", k, f"a count between 0 and n = {n}", "count each instance at most once")
+        raise invalid("k", k, f"a count between 0 and n = {n}", "count each event once")
     if not 0.0 < confidence < 1.0:
         raise invalid("confidence", confidence, "a number in (0, 1)", "write 95 % as 0.95")
     if k == n:

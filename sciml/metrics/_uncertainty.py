@@ -42,9 +42,19 @@ def covariance(
     jacobian, residual = jnp.asarray(jacobian), jnp.asarray(residual).astype(jnp.asarray(jacobian).dtype)
     m, n = jacobian.shape
     if residual.shape != (m,):
-        raise invalid("residual", f"shape {residual.shape}", f"shape ({m},), one per row of `jacobian`", "ravel it")
+        raise invalid(
+            "residual",
+            f"shape {residual.shape}",
+            f"shape ({m},), one per row of `jacobian`",
+            "pass all residuals as one vector",
+        )
     if m <= n:
-        raise invalid("jacobian", f"{m} residuals for {n} parameters", "more residuals than parameters", "add data")
+        raise invalid(
+            "jacobian",
+            f"{m} residuals for {n} parameters",
+            "more residuals than parameters",
+            "use more data, or fewer parameters",
+        )
     rows = jacobian if precision is None else jnp.concatenate([jacobian, _root(precision, n, jacobian.dtype)])
     if not _is_traced(rows) and not bool(jnp.all(jnp.isfinite(rows)) & jnp.all(jnp.isfinite(residual))):
         got = "numbers that are NaN or infinite"

@@ -70,7 +70,7 @@ class BoundedMLP(eqx.Module):
             ("depth", depth, 0),
         ):
             if got < least:
-                raise invalid(argument, got, f"an integer >= {least}", "count the entries, units or layers again")
+                raise invalid(argument, got, f"an integer >= {least}", "give the number of entries, units or layers")
         self.lower, self.upper = numbers(lower, out_size, "lower"), numbers(upper, out_size, "upper")
         check_bounds(self.lower, self.upper)
         self.center = None if center is None else numbers(center, in_size, "center")

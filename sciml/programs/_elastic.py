@@ -190,7 +190,9 @@ def elastic(program: AbstractProgram, *, ineq: Any = None, eq: Any = None, curva
             raise invalid(name, "a weight", "None: the program has no such constraint", "leave the weight out")
         leaves = [] if callable(weight) else jtu.tree_leaves(weight)
         if not all(isinstance(leaf, Tracer) or np.all(np.asarray(leaf) > 0) for leaf in leaves):
-            raise invalid(name, f"{weight}", "positive weights", "violation must cost something; None keeps it hard")
+            raise invalid(
+                name, f"{weight}", "positive weights", "give a positive price, or None to keep the constraint hard"
+            )
     return ElasticProgram(program, ineq, eq, curvature)
 
 
@@ -201,7 +203,9 @@ def _where_soft(make: Callable, argument: str, weight: Any, tree: Any) -> Any:
         return jtu.tree_map(each, weight, tree, is_leaf=lambda w: w is None)
     except (ValueError, TypeError) as error:
         want = f"the structure {jtu.tree_structure(tree)} of the constraint, or a prefix of it"
-        raise invalid(argument, f"weights {jtu.tree_structure(weight)}", want, "one number softens all") from error
+        raise invalid(
+            argument, f"weights {jtu.tree_structure(weight)}", want, "give one number for all constraints"
+        ) from error
 
 
 def _combine(join: Callable, weight: Any, tree: Any, *slacks: Any) -> Any:

@@ -74,7 +74,7 @@ def _length(exogenous: Any, steps: int | None) -> int:
     """The number of steps, from the leading axis of `exogenous` or from `steps`."""
     if not jax.tree.leaves(exogenous):
         if steps is None or steps < 1:
-            raise invalid("steps", steps, "an integer >= 1 where `exogenous` is None", "say how many steps to take")
+            raise invalid("steps", steps, "an integer >= 1 where `exogenous` is None", "give the number of steps")
         return steps
     length = batch_size(exogenous, "exogenous")
     if length < 1 or steps not in (None, length):
@@ -104,7 +104,12 @@ def _check_loop(system: AbstractDiscreteSystem, policy: Any, x0: Any, w: Any, ob
     u = eqx.filter_eval_shape(act)
     shape = system.input_shape()
     if shape is not None and getattr(u, "shape", None) != shape:
-        raise invalid("policy", f"an output {u}", f"an array of shape {shape}, the input of the system", "resize it")
+        raise invalid(
+            "policy",
+            f"an output {u}",
+            f"an array of shape {shape}, the input of the system",
+            "return one entry per input of the system",
+        )
     t = jnp.zeros((), jnp.result_type(*jax.tree.leaves(x0)))
     try:
         got = eqx.filter_eval_shape(system.step, t, x0, u)

@@ -101,7 +101,7 @@ class AugmentedLagrangian(AbstractSolver):
             fix = "pass an instance, such as `ProjectedNewton()`"
             raise wrong_type("inner", repr(self.inner), "an `optimistix.AbstractMinimiser`", fix)
         if self.inner_steps < 1:
-            raise invalid("inner_steps", str(self.inner_steps), "at least 1", "leave it out for its default")
+            raise invalid("inner_steps", str(self.inner_steps), "at least 1", "leave it out to use its default")
 
     @property
     def keeps_bounds(self) -> bool:

@@ -87,7 +87,7 @@ def solve_batch(
     z0s, ps = as_floats(z0s, "z0s"), as_arrays(ps)
     n = batch_size(z0s, "z0s")
     if n == 0:
-        raise invalid("z0s", "no instances", "at least one", "look at the leading axis of the starts")
+        raise invalid("z0s", "no instances", "at least one", "check the leading axis of the starts")
     mapped, shared = _split(in_axes, ps)
     _check_axes("ps", mapped, n)
     _check_axes("warm", warm, n)
@@ -161,12 +161,12 @@ def _in_chunks(run: Callable[..., Solution], data: Any, n: int, width: int, prog
 def _check_counts(chunk: int | None, slots: int | None, mesh: Mesh | None) -> int:
     """The number of devices, after a look at the arguments that count things."""
     if chunk is not None and chunk < 1:
-        raise invalid("chunk", chunk, "a positive number of instances", "leave it None to solve all at once")
+        raise invalid("chunk", chunk, "a positive number of instances", "leave it out to solve all at once")
     if slots is not None and slots < 1:
-        raise invalid("slots", slots, "a positive number of instances", "leave it None for a default")
+        raise invalid("slots", slots, "a positive number of instances", "leave it out to use its default")
     if mesh is not None and len(mesh.axis_names) != 1:
         got, fix = f"axes {mesh.axis_names}", 'make one with `jax.make_mesh((devices,), ("batch",))`'
-        raise invalid("mesh", got, "one axis, over which the batch is divided", fix)
+        raise invalid("mesh", got, "a mesh with one axis, over which the batch is divided", fix)
     return 1 if mesh is None else mesh.size
 
 

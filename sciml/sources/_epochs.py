@@ -17,7 +17,10 @@ def check_batching(count: int, size: int) -> None:
     """Raises unless `draw` can serve the batch size."""
     if not 1 <= size <= count:
         raise invalid(
-            "size", size, f"1 <= size <= {count}, the number of instances", "lower it, or use `Fixed` for all at once"
+            "size",
+            size,
+            f"1 <= size <= {count}, the number of instances",
+            "decrease it, or use `Fixed` for all instances at once",
         )
     if math.lcm(count, size) >= 2**31:
         raise invalid(

@@ -36,7 +36,7 @@ def split(data: Any, fractions: Sequence[float], *, key: PRNGKeyArray | None = N
     if any(a == b for a, b in zip(starts, ends, strict=True)):
         sizes = [b - a for a, b in zip(starts, ends, strict=True)]
         raise invalid(
-            "fractions", f"parts of sizes {sizes}", "at least one instance in each", "raise the smallest share"
+            "fractions", f"parts of sizes {sizes}", "at least one instance in each", "increase the smallest share"
         )
     if key is not None:
         order = jr.permutation(key, count)

@@ -37,7 +37,7 @@ class Uniform(AbstractSource):
         self.low, self.high, self.size = as_floats(low, "low"), as_floats(high, "high"), size
         if jtu.tree_structure(self.low) != jtu.tree_structure(self.high):
             got, expected = jtu.tree_structure(self.high), jtu.tree_structure(self.low)
-            raise invalid("high", got, f"{expected} as in `low`", "use one record type for both")
+            raise invalid("high", got, f"{expected} as in `low`", "use the same record type for both")
         for (path, a), b in zip(jtu.tree_leaves_with_path(self.low), jtu.tree_leaves(self.high), strict=True):
             _check_interval(jtu.keystr(path), a, b)
 
@@ -78,6 +78,8 @@ def _check_interval(path: str, low: Any, high: Any) -> None:
     if isinstance(low, Tracer) or isinstance(high, Tracer):
         return
     if not bool(jnp.all(jnp.isfinite(low) & jnp.isfinite(high))):
-        raise invalid(f"low{path}", f"low {low} and high {high}", "finite bounds", "use `Sampled` for another law")
+        raise invalid(
+            f"low{path}", f"low {low} and high {high}", "finite bounds", "use `Sampled` for another distribution"
+        )
     if not bool(jnp.all(low <= high)):
         raise invalid(f"low{path}", f"low {low} and high {high}", "low <= high", "swap the bounds")

@@ -35,11 +35,15 @@ def decode(path: str | PathLike[str]) -> tuple[dict[str, Any], list[bytes]]:
     """The header and the leaves' bytes of a file, after checking its format and its hash."""
     path = Path(path)
     if not path.is_file():
-        raise invalid("path", f"{path}, which is not a file", "a file written by `save`", "check name and folder")
+        raise invalid(
+            "path", f"{path}, which is not a file", "a file written by `save`", "check the name and the folder"
+        )
     content = path.read_bytes()
     if not content.startswith(MAGIC):
         got = f"{path}, which starts with {content[:8]!r}"
-        raise invalid("path", got, "a file written by `save`", "check the name; older files need older releases")
+        raise invalid(
+            "path", got, "a file written by `save`", "check the name; files of an older format need an older release"
+        )
     body, digest = content[:-_HASH], content[-_HASH:]
     if hashlib.sha256(body).digest() != digest:
         raise _corrupt(path, "its checksum does not match")
@@ -76,4 +80,9 @@ def read_header(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def _corrupt(path: Path, reason: str) -> ValueError:
-    return invalid("path", f"{path}, which is truncated or corrupt: {reason}", "a whole file", "copy or save it again")
+    return invalid(
+        "path",
+        f"{path}, which is truncated or corrupt: {reason}",
+        "an intact file",
+        "copy the file again, or save it again",
+    )

@@ -57,7 +57,10 @@ def load(path: str | PathLike[str], like: Any) -> Any:
     header, data = decode(path)
     if header["class"] != _class_name(like):
         raise invalid(
-            "like", f"a {_class_name(like)}", f"a {header['class']}, as stored", "build `like` by the same code"
+            "like",
+            f"a {_class_name(like)}",
+            f"a {header['class']}, as stored",
+            "build `like` with the code that built the saved tree",
         )
     leaves = leaves_with_path(like)
     stored = {entry["path"]: entry for entry in header["leaves"]}

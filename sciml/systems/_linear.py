@@ -25,7 +25,9 @@ def _matrices(
         raise invalid("C", f"shape {C.shape}", f"(outputs, {n})", "give C one column per state, e.g. `C[None, :]`")
     D = jnp.zeros((C.shape[0], B.shape[1]), A.dtype) if D is None else parameter(D)
     if D.shape != (C.shape[0], B.shape[1]):
-        raise invalid("D", f"shape {D.shape}", f"{(C.shape[0], B.shape[1])}", "give D one row per output, or leave it")
+        raise invalid(
+            "D", f"shape {D.shape}", f"{(C.shape[0], B.shape[1])}", "give D one row per output, or leave it out"
+        )
     return A, B, C, D
 
 
