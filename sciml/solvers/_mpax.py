@@ -45,7 +45,7 @@ class MPAX(AbstractExternal):
     polish: AbstractPolish | None = NewtonPolish()
 
     def answer(self, data: Quadratic, limits: tuple[Array, Array], start: Point, tol: Scalar) -> tuple[Point, RESULTS]:
-        """By raPDHG. MPAX asks for `G x >= h`, and its Lagrangian is `f - yᵀ(K x - k)`."""
+        """The answer by raPDHG. MPAX expects `G x >= h`; its Lagrangian is `f - yᵀ(K x - k)`."""
         mpax = needed("mpax", "MPAX()")
         if data.b.size + data.h.size == 0:
             fix = "use `BoxNewton`, or `InteriorPointQP`"

@@ -71,19 +71,19 @@ class KKTMatrix(eqx.Module):
     """Entries of the decision, rows, equalities."""
 
     def times(self, v: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        """The matrix times `(dx, dy, dν)`."""
+        """The product of the matrix with `(dx, dy, dν)`."""
         dx, dy, deq = v
         model = self.model
         top = model.curvature(dx) + model.rows_transposed(self.active * dy) + model.equalities_transposed(deq)
         return top, self.active * model.rows(dx) - self.softness * dy, model.equalities(dx)
 
     def cut(self, v: Float[Array, " r"]) -> tuple[Array, Array, Array]:
-        """The three parts of one vector."""
+        """The three parts `(dx, dy, dν)` of one vector."""
         x, rows, eq = jnp.split(v, np.cumsum(self.sizes)[:2])
         return x, rows, eq
 
     def solve(self, inverse: "AbstractInverse", right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        """By an inverse of this matrix. Its derivative is implicit too, of the matrix and not of the inverse."""
+        """The solution of the linear system by an inverse, with the implicit derivative of the matrix."""
         times = lambda v: jnp.concatenate(self.times(self.cut(v)))
         again = lambda _, b: jnp.concatenate(inverse(self.cut(b)))
         return self.cut(jax.lax.custom_linear_solve(times, jnp.concatenate(right), again, symmetric=True))
@@ -221,12 +221,12 @@ class ActiveSet(AbstractSensitivity):
     """
 
     def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
-        """Active, or not."""
+        """`active` is one for active rows and zero for the others; `softness` is its complement."""
         active = jnp.where(multipliers >= -values, 1.0, 0.0).astype(values.dtype)
         return active, 1.0 - active
 
     def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
-        """By Cholesky factorisation of the condensed matrix, refined."""
+        """The inverse by Cholesky factorisation of the condensed matrix, with iterative refinement."""
         return factorise(matrix).inverted()
 
 
@@ -256,7 +256,7 @@ class Smoothed(AbstractSensitivity):
             raise invalid("mu", self.mu, "a positive barrier parameter", "take 1e-3, or `ActiveSet()` for none")
 
     def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
-        """All rows, by their ratio of distance and multiplier on the central path."""
+        """All rows, weighted by the ratio of distance and multiplier on the central path."""
         half = 0.5 * (multipliers + values)
         root = jnp.sqrt(half**2 + jnp.asarray(self.mu, values.dtype))
         # The smaller of the two without cancellation: root - |half| = μ / (root + |half|).
@@ -265,7 +265,7 @@ class Smoothed(AbstractSensitivity):
         return jnp.ones_like(values), slack / dual
 
     def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
-        """By Cholesky factorisation of the condensed matrix, refined."""
+        """The inverse by Cholesky factorisation of the condensed matrix, with iterative refinement."""
         return factorise(matrix).inverted()
 
 
@@ -277,11 +277,11 @@ class LeastNorm(AbstractSensitivity):
     """
 
     def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
-        """Active, or not."""
+        """`active` is one for active rows and zero for the others; `softness` is its complement."""
         return ActiveSet().rows(values, multipliers)
 
     def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
-        """By damped normal equations of the whole matrix, refined."""
+        """The inverse by damped normal equations of the whole matrix, with iterative refinement."""
         eye = jnp.eye(sum(matrix.sizes), dtype=matrix.active.dtype)
         dense = jax.vmap(lambda v: jnp.concatenate(matrix.times(matrix.cut(v))))(eye)
         return _LeastSquares(matrix, DampedInverse(dense))
