@@ -45,7 +45,8 @@ def solve(
     program, a `pivot` of zero in `derivative_health` shows that the point is not a strict minimum.
 
     Write for one instance; `jax.vmap(lambda p: sciml.solve(program, solver, z0, p, throw=False))(ps)` solves a batch,
-    under `jit`, `grad` and `jvp` alike.
+    under `jit`, `grad` and `jvp` alike. A compiled function may contain several solves. On a CPU with jaxlib before
+    0.11.2, their batched factorisations then use one thread, because they could otherwise wait for each other for ever.
 
     Args:
         program: objective, constraints and bounds. Define its functions once (not anew in a loop): a new function
