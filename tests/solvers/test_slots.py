@@ -235,5 +235,5 @@ def test_messages():
     with pytest.raises(ValueError, match=r"`warm.x`: got shape \(3, 2\); expected a leading axis of 40 instances"):
         batch(warm=State(jnp.zeros((3, 2)), jnp.zeros((40,), bool), jnp.zeros((40,))))
     mesh = jax.make_mesh((1, 1), ("a", "b"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
-    with pytest.raises(ValueError, match=r"`mesh`: got axes \('a', 'b'\); expected one axis"):
+    with pytest.raises(ValueError, match=r"`mesh`: got axes \('a', 'b'\); expected a mesh with one axis"):
         batch(mesh=mesh)
