@@ -30,8 +30,8 @@ class MPAX(AbstractExternal):
         polish: of the package's answer where it misses `tol`; None for none.
 
     Raises:
-        ImportError: if `mpax` is not installed. ValueError: if the program is not a `QuadraticProgram`, or has
-        neither `A` nor `G`.
+        ImportError: if `mpax` is not installed.
+        ValueError: if the program is not a `QuadraticProgram`, or has neither `A` nor `G`.
 
     Gradient: by the `adjoint` of `solve`, never through the iterations.
 

@@ -65,8 +65,8 @@ def solve(
     Raises:
         TypeError: if program, solver or adjoint are of another kind, or `warm` is no state of this solver and program.
         ValueError: if a function returns a wrong shape, or if bounds contradict each other and their values are known.
-        With `throw=True` at run time, every failure of `RESULTS`: `max_steps_reached`, `infeasible`, `unbounded`,
-        `stalled`, `nonfinite_start`, `nonfinite_step`, `contradictory_bounds`.
+        EquinoxRuntimeError: with `throw=True`, at run time, every failure of `RESULTS`: `max_steps_reached`,
+            `infeasible`, `unbounded`, `stalled`, `nonfinite_start`, `nonfinite_step`, `contradictory_bounds`.
 
     Gradient: `value` and `duals` are differentiable with respect to every array in `p` and every array that the
     program's functions close over, in forward and reverse mode and repeatedly, by the implicit function theorem on the

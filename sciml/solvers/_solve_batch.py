@@ -79,7 +79,7 @@ def solve_batch(
     Raises:
         TypeError: as `solve`.
         ValueError: if the leading axes of `z0s`, `ps` and `warm` differ, `in_axes` does not fit, `chunk` or `slots` is
-        not positive, or `mesh` has more than one axis.
+            not positive, or `mesh` has more than one axis.
 
     Gradient: as `solve`, outside `jit` and `vmap`.
     """

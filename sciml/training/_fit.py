@@ -53,8 +53,8 @@ def fit(
 
     Raises:
         ValueError, TypeError: a loss without the structure that the method needs, `steps < 1`, nothing to train, a
-        checkpoint of another fit.
-        With `throw=True`, `RESULTS.diverged` if the loss or a parameter became NaN or infinite.
+            checkpoint of another fit.
+        EquinoxRuntimeError: with `throw=True`, `RESULTS.diverged` if the loss or a parameter became NaN or infinite.
 
     Gradient: none; differentiate what the model does, not how it was fitted.
     """
