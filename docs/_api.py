@@ -196,7 +196,7 @@ def on_files(files: Files, config):
 
 
 FENCES = re.compile(r"(^ *```.*?^ *```[ ]*$)", re.MULTILINE | re.DOTALL)
-SPAN = re.compile(r"(?<![\[`\\])`(?:sciml\.)?(?P<path>(?:[a-z]+\.)*)(?P<name>[A-Za-z_]\w*)`(?![\]`])")
+SPAN = re.compile(r"(?<![\[`\\])`(?:sciml\.)?(?P<path>(?:[a-z]+\.)*)(?P<name>[A-Za-z_]\w*)(\(\))?`(?![\]`])")
 
 
 @cache
@@ -208,7 +208,7 @@ def _homes() -> dict[str, list[str]]:
     return homes
 
 
-def linked(text: str) -> str:
+def linked(text: str, *, is_docstring: bool = False) -> str:
     """Names of members in code spans become links to them: `solvers.SQP` always, `SQP` where one package has it."""
 
     def link(match: re.Match[str]) -> str:
@@ -218,8 +218,8 @@ def linked(text: str) -> str:
             return match.group()
         return f"[{match.group()}][sciml.{package or homes[0]}.{name}]"
 
-    lines = [line if line.startswith(("#", "    ")) else SPAN.sub(link, line) for line in text.split("\n")]
-    return "\n".join(lines)
+    code = ("#",) if is_docstring else ("#", "    ")
+    return "\n".join(line if line.startswith(code) else SPAN.sub(link, line) for line in text.split("\n"))
 
 
 def on_page_markdown(markdown: str, page, **_):

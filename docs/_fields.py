@@ -1,9 +1,21 @@
 """Griffe extension: a class whose fields are its arguments shows them as its signature, and methods that a class has
 because its protocol asks for them are documented at the protocol only."""
 
+import importlib.util
+import re
+from pathlib import Path
 from typing import cast
 
-from griffe import Alias, Attribute, Class, Extension, Function, Module, Parameter, ParameterKind, Parameters
+from griffe import Alias, Attribute, Class, Extension, Function, Module, Object, Parameter, ParameterKind, Parameters
+
+_spec = importlib.util.spec_from_file_location("_api", Path(__file__).with_name("_api.py"))
+_api = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_api)
+
+LABEL = re.compile(r"^( *)(Gradient|Source|Deviations): ", re.MULTILINE)
+TOGETHER = re.compile(
+    r"^(?P<indent> +)(?P<names>[a-zA-Z]\w*(?:, \w+)+)(?P<text>: .*(?:\n(?P=indent) +\S.*)*)", re.MULTILINE
+)
 
 
 def _bases(cls: Class) -> list[Class]:
@@ -50,17 +62,35 @@ def _treat(cls: Class) -> None:
         init.parameters = Parameters(self_, *arguments.values())
         cls.set_member("__init__", init)
     asked = {name for base in bases if _is_abstract(base) for name in base.members}
-    for name, member in cls.members.items():
-        if name in asked and not _is_abstract(cls) and name != "__init__":
-            member.public = False
-        if name == "__check_init__":
-            member.public = False
+    for name in list(cls.members):
+        if name == "__check_init__" or (name in asked and name != "__init__" and not _is_abstract(cls)):
+            cls.del_member(name)
+
+
+def _each(match: re.Match[str]) -> str:
+    first, *others = match["names"].split(", ")
+    if first.endswith("Error"):
+        return match.group()
+    lines = [f"{match['indent']}{first}{match['text']}"]
+    return "\n".join(lines + [f"{match['indent']}{name}: with `{first}`." for name in others])
+
+
+def _text(of: Object) -> None:
+    """Members that a docstring names become links, labels stand out, and `low, high: ...` becomes two entries."""
+    if of.docstring is not None:
+        text = TOGETHER.sub(_each, _api.linked(of.docstring.value, is_docstring=True))
+        of.docstring.value = LABEL.sub(r"\1**\2.** ", text)
 
 
 def _walk(module: Module) -> None:
     for member in list(module.members.values()):
+        if isinstance(member, Class | Function):
+            _text(member)
         if isinstance(member, Class):
             _treat(cast(Class, member))
+            for method in member.members.values():
+                if isinstance(method, Function):
+                    _text(method)
         elif isinstance(member, Module):
             _walk(member)
 
