@@ -76,7 +76,8 @@ TOOLS = {
     "storage": "write_atomic output_folder",
 }
 
-EXAMPLES = "Every example runs as it stands. [How to choose](../how-to-choose.md) says which member is for which job."
+EXAMPLES = """[How to choose](../how-to-choose.md) says which member suits which job. Examples take `import jax`,
+`import jax.numpy as jnp` and `import sciml` for granted; the tests run all of them."""
 
 
 @cache
@@ -209,17 +210,23 @@ def _homes() -> dict[str, list[str]]:
 
 
 def linked(text: str, *, is_docstring: bool = False) -> str:
-    """Names of members in code spans become links to them: `solvers.SQP` always, `SQP` where one package has it."""
+    """Names of members in code spans become links: `solvers.SQP` always, `SQP` and `solve_batch` where one package has
+    it, and verbs such as `solve`, which are plain words too, in the tables of a page."""
 
-    def link(match: re.Match[str]) -> str:
+    def link(match: re.Match[str], in_table: bool) -> str:
         name, package = match["name"], match["path"].rstrip(".")
         homes = _homes().get(name, [])
-        if package not in homes and not (package == "" and len(homes) == 1 and name[:1].isupper()):
+        is_telling = in_table or name[0].isupper() or "_" in name
+        if package not in homes and not (package == "" and len(homes) == 1 and is_telling):
             return match.group()
         return f"[{match.group()}][sciml.{package or homes[0]}.{name}]"
 
     code = ("#",) if is_docstring else ("#", "    ")
-    return "\n".join(line if line.startswith(code) else SPAN.sub(link, line) for line in text.split("\n"))
+    lines = []
+    for line in text.split("\n"):
+        in_table = line.startswith("|") and not is_docstring
+        lines.append(line if line.startswith(code) else SPAN.sub(lambda m, t=in_table: link(m, t), line))
+    return "\n".join(lines)
 
 
 def on_page_markdown(markdown: str, page, **_):

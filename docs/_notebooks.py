@@ -178,6 +178,12 @@ def on_page_markdown(markdown: str, page, config, files):
             return f"]({REPOSITORY}/{kind}/main/{path}{match['anchor'] or ''})"
         return match.group()
 
+    def named(match: re.Match[str]) -> str:
+        known = [book for book in config.extra["notebooks"] if book.path == match["name"]]
+        start = posixpath.dirname(here) or "."
+        return f"[{known[0].title}]({posixpath.relpath(known[0].page, start)})" if known else match.group()
+
     if not here.startswith(("notebooks/", "api/")):
+        markdown = re.sub(r"(?<!\[)`notebooks/(?P<name>[\w/]+)\.ipynb`", named, markdown)
         markdown = re.sub(r"\]\((?P<path>\.\./[^)#\s]+)(?P<anchor>#[^)\s]*)?\)", target, markdown)
     return markdown.replace("<!-- gallery -->", gallery(config.extra["notebooks"], here))
