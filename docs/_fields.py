@@ -12,7 +12,7 @@ _spec = importlib.util.spec_from_file_location("_api", Path(__file__).with_name(
 _api = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_api)
 
-LABEL = re.compile(r"^( *)(Gradient|Source|Deviations): ", re.MULTILINE)
+LABEL = re.compile(r"^( *)(Gradient|Source|Deviations): (.)", re.MULTILINE)
 TOGETHER = re.compile(
     r"^(?P<indent> +)(?P<names>[a-zA-Z]\w*(?:, \w+)+)(?P<text>: .*(?:\n(?P=indent) +\S.*)*)", re.MULTILINE
 )
@@ -72,14 +72,14 @@ def _each(match: re.Match[str]) -> str:
     if first.endswith("Error"):
         return match.group()
     lines = [f"{match['indent']}{first}{match['text']}"]
-    return "\n".join(lines + [f"{match['indent']}{name}: with `{first}`." for name in others])
+    return "\n".join(lines + [f"{match['indent']}{name}: see `{first}`." for name in others])
 
 
 def _text(of: Object) -> None:
     """Members that a docstring names become links, labels stand out, and `low, high: ...` becomes two entries."""
     if of.docstring is not None:
         text = TOGETHER.sub(_each, _api.linked(of.docstring.value, is_docstring=True))
-        of.docstring.value = LABEL.sub(r"\1**\2.** ", text)
+        of.docstring.value = LABEL.sub(lambda m: f"{m[1]}**{m[2]}.** {m[3].upper()}", text)
 
 
 def _walk(module: Module) -> None:

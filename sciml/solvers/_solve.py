@@ -72,6 +72,14 @@ def solve(
     program's functions close over, in forward and reverse mode and repeatedly, by the implicit function theorem on the
     KKT residual with the active set at the solution. No derivative with respect to `z0` and `warm` (zero).
     A failed instance has zero derivatives.
+
+    Examples:
+        ```python
+        nearest = sciml.Program(lambda z, p: jnp.sum((z - p) ** 2), ineq=lambda z, p: z @ z - 1.0)
+        solution = sciml.solve(nearest, sciml.solvers.InteriorPoint(), jnp.zeros(2), jnp.array([3.0, 4.0]))
+        assert jnp.allclose(solution.value, jnp.array([0.6, 0.8]), atol=1e-3)
+        assert jnp.isclose(solution.duals.ineq, 4.0, atol=1e-2)
+        ```
     """
     if not isinstance(program, AbstractProgram):
         fix = "wrap the function: `sciml.Program(objective)`"

@@ -12,7 +12,14 @@ from ._source import AbstractSource, Batch
 
 
 class Fixed(AbstractSource):
-    """The same full batch at every step; what least-squares methods and quasi-Newton methods need."""
+    """The same full batch at every step; what least-squares methods and quasi-Newton methods need.
+
+    Examples:
+        ```python
+        source = sciml.sources.Fixed(jnp.arange(3.0))
+        assert source.batch(7, key=None).value.tolist() == [0.0, 1.0, 2.0]
+        ```
+    """
 
     data: Any
 

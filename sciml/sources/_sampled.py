@@ -15,7 +15,14 @@ from ._source import AbstractSource, Batch
 
 
 class Sampled(AbstractSource):
-    """Fresh samples of a distribution given by its sampler `key -> one instance`; no instance comes twice."""
+    """Fresh samples of a distribution given by its sampler `key -> one instance`; no instance comes twice.
+
+    Examples:
+        ```python
+        source = sciml.sources.Sampled(lambda key: jax.random.normal(key, (3,)), size=64)
+        assert source.batch(0, key=jax.random.key(0)).value.shape == (64, 3)
+        ```
+    """
 
     sampler: Callable[[PRNGKeyArray], Any]
     size: int = eqx.field(static=True)

@@ -17,7 +17,15 @@ from ._source import AbstractSource, Batch
 
 
 class Uniform(AbstractSource):
-    """Fresh samples, each entry independent and uniform on `[low, high)`; no instance comes twice."""
+    """Fresh samples, each entry independent and uniform on `[low, high)`; no instance comes twice.
+
+    Examples:
+        ```python
+        source = sciml.sources.Uniform(low={"a": 0.5, "radius": 1.0}, high={"a": 2.0, "radius": 1.5}, size=64)
+        ps = source.draw(1000, key=jax.random.key(0))
+        assert ps["a"].shape == (1000,) and ps["radius"].max() < 1.5
+        ```
+    """
 
     low: Any
     high: Any
