@@ -1,4 +1,4 @@
-"""Scientific machine learning in JAX: programs solved exactly in batches, learned by a network, and certified."""
+"""Scientific machine learning in JAX: solve programs exactly in batches, learn them, certify the result."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Types, results, tree helpers, the one iteration loop and the implicit adjoint: what everything else stands on."""
+"""Types, result codes, pytree helpers, the iteration loop of all solvers, and robust linear solves."""
 
 from ._errors import explain as explain, invalid as invalid, wrong_type as wrong_type
 from ._iterate import iterate as iterate

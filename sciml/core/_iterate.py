@@ -1,4 +1,4 @@
-"""The one iteration loop: every iterative method of the library runs through it."""
+"""The iteration loop that every iterative method of the library runs through."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -22,11 +22,11 @@ def iterate(
     Under `vmap` the loop runs until the slowest instance is done, while finished instances keep their state unchanged.
 
     Args:
-        step: one iteration; states hold arrays only.
-        done: whether to stop, for success or failure alike.
-        state: where to start.
-        max_steps: an upper limit, so that nothing hangs.
-        while_loop: the loop primitive that an Optimistix adjoint hands to its primal function.
+        step: maps a state to the next one; states hold arrays only.
+        done: tells whether to stop, after success or failure.
+        state: the initial state.
+        max_steps: largest number of iterations.
+        while_loop: the loop primitive that an Optimistix adjoint passes to its primal function.
     """
 
     def cond(carry: tuple[State, Int[Array, ""]]) -> Bool[Array, ""]:

@@ -8,12 +8,12 @@ from jaxtyping import PRNGKeyArray
 
 
 class AbstractPolicy(eqx.Module):
-    """A control policy with memory, for `rollout`."""
+    """A control policy with memory, for `rollout`; a policy without memory is a plain function `(x, w) -> u`."""
 
     @abstractmethod
     def init(self, x0: Any) -> Any:
-        """The memory at the start of a run from `x0`."""
+        """The initial memory of a run that starts at `x0`."""
 
     @abstractmethod
     def step(self, state: Any, x: Any, w: Any, *, key: PRNGKeyArray | None) -> tuple[Any, Any]:
-        """The input for what is seen (`x`, or `observe(x)`) and the exogenous signal `w`, and the next memory."""
+        """The input for the observed state `x` (or `observe(x)`) and the exogenous signal `w`, and the next memory."""

@@ -1,4 +1,4 @@
-"""A progress bar if `tqdm` is there, silence if it is not."""
+"""A progress bar if `tqdm` is installed, otherwise nothing."""
 
 import sys
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ from typing import Protocol
 
 
 class Bar(Protocol):
-    """What long-running verbs need from a progress bar."""
+    """The interface of a progress bar."""
 
     def update(self, n: int) -> object:
-        """Advances by `n`."""
+        """Advances the bar by `n` units."""
 
     def set_postfix_str(self, s: str) -> object:
-        """Shows `s` behind the bar."""
+        """Shows the text `s` after the bar."""
 
 
 class _Silent:
@@ -26,7 +26,7 @@ class _Silent:
 
 @contextmanager
 def progress_bar(total: int, label: str, *, shown: bool = True) -> Iterator[Bar]:
-    """A bar on the standard error stream; silent if `shown` is False or `tqdm` is not installed."""
+    """A progress bar on standard error; shows nothing if `shown` is False or `tqdm` is not installed."""
     if shown:
         try:
             from tqdm.auto import tqdm

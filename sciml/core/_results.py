@@ -1,4 +1,4 @@
-"""How a computation ended: one enumeration for the whole library."""
+"""Result codes: one enumeration for the whole library."""
 
 import diffrax
 import jax
@@ -8,10 +8,10 @@ from jaxtyping import Array, Bool
 
 
 class RESULTS(diffrax.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
-    """Outcome of a solve, a simulation or a fit; each failure names its cause and its cure.
+    """The result of a solve, a simulation or a fit; the message of a failure states its cause and what to try.
 
-    Extends `diffrax.RESULTS` (which extends those of Optimistix and Lineax), so that the outcome of an
-    inner computation promotes into ours: `RESULTS.promote(inner)`.
+    Extends `diffrax.RESULTS` (which extends those of Optimistix and Lineax), so that the result of an
+    inner computation can be converted: `RESULTS.promote(inner)`.
     """
 
     successful = ""
@@ -52,14 +52,14 @@ def is_successful(result: RESULTS) -> Bool[Array, "*batch"]:
 
 
 def message(result: RESULTS) -> str:
-    """The cause and the cure that a single `result` states (empty for a success)."""
+    """The message of a single `result`: its cause and what to try; empty for a success."""
     return RESULTS[result]
 
 
 def tally(result: RESULTS) -> dict[str, int]:
-    """How many instances of a batch ended how, by name, the most frequent first; `{"successful": 1}` for a single one.
+    """The number of instances with each result, by name, most frequent first: `{"successful": 98, "stalled": 2}`.
 
-    On the host, not under `jit`.
+    A single result counts as a batch of one. Call it on the host, not under `jit`.
     """
     names = {int(getattr(RESULTS, name)._value): name for name in RESULTS._name_to_item}
     values, counts = np.unique(np.asarray(result._value), return_counts=True)

@@ -17,10 +17,9 @@ _lu_solve_transposed = one_at_a_time(lambda lu, pivots, right: jsl.lu_solve((lu,
 
 
 class DampedInverse(eqx.Module):
-    """Least-squares solutions with a square matrix in any condition, by its damped normal equations.
+    """The least-squares inverse of a square matrix, which may be singular, by damped normal equations.
 
-    All factorisations are in the constructor; what is solved with it are products, so that several solves may run side
-    by side.
+    The constructor factorises; solves are matrix products only, so that several solves may run side by side.
 
     Source: Björck (1996), Numerical Methods for Least Squares Problems, section 2.7, DOI 10.1137/1.9781611971484.
     """
@@ -39,7 +38,7 @@ class DampedInverse(eqx.Module):
         self.half = solve_triangular(factor, eye)
 
     def __call__(self, vector: Float[Array, " n"], refinements: int = 3) -> Float[Array, " n"]:
-        """The solution, refined; zero where it is not finite."""
+        """The refined solution for one right-hand side; zero where it is not finite."""
         x = jnp.zeros_like(vector)
         for _ in range(refinements):
             x = x + self.half.T @ (self.half @ (self.unit.T @ (vector / self.scale - self.unit @ x)))
@@ -61,13 +60,13 @@ class RobustLU(lx.AbstractLinearSolver):
     refinements: int = 3
 
     def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Any:
-        """Factors the operator's matrix once, plainly and damped."""
+        """The LU factors and the damped least-squares factors of the operator's matrix."""
         del options
         matrix = operator.as_matrix()
         return matrix, _lu_factor(matrix), eqxi.Static(False)
 
     def compute(self, state: Any, vector: PyTree[Array], options: dict[str, Any]) -> Any:
-        """The solution, a success, and no statistics."""
+        """The solution, the result code of success, and empty statistics."""
         del options
         matrix, factors, transposed = state
         operator = matrix.T if transposed.value else matrix
@@ -95,9 +94,9 @@ class RobustLU(lx.AbstractLinearSolver):
         return (matrix, factors, eqxi.Static(not transposed.value)), {}
 
     def conj(self, state: Any, options: dict[str, Any]) -> Any:
-        """The state itself: real matrices only."""
+        """The state itself, because matrices are real."""
         return state, {}
 
     def assume_full_rank(self) -> bool:
-        """False: singular matrices are what this solver is for."""
+        """False, because this solver accepts singular matrices."""
         return False

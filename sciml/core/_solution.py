@@ -1,4 +1,4 @@
-"""What every verb that produces something returns."""
+"""The return value of `solve`, `solve_batch` and `fit`."""
 
 from typing import Any, Generic, TypeVar
 
@@ -10,10 +10,10 @@ Value = TypeVar("Value")
 
 
 class Solution(eqx.Module, Generic[Value]):
-    """What was asked for, and how it was obtained.
+    """The answer of `solve`, `solve_batch` or `fit`, with its result code, statistics and multipliers.
 
     Gradient: `value` and `duals` carry derivatives; `result`, `stats` and `state` carry none (zero in both modes).
-    No leaf is a function, so `jax.vmap` may return it.
+    No leaf is a function, so that `jax.vmap` can return a `Solution`.
     """
 
     value: Value

@@ -1,4 +1,4 @@
-"""The record of one run of a system."""
+"""The trajectory of a simulated system."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from ._results import RESULTS
 
 
 class Trajectory(eqx.Module):
-    """Times, states, inputs and outputs of one run; under `vmap` every leaf gains a leading axis.
+    """Times, states, inputs and outputs of one run of a system; under `vmap` every leaf gains a leading axis.
 
-    With `N` steps there are `N + 1` states and `N` inputs (`u[k]` acts from `t[k]` to `t[k+1]`).
+    A run of `N` steps has `N + 1` states and `N` inputs (`u[k]` acts from `t[k]` to `t[k+1]`).
     Gradient: `x`, `u` and `y` carry derivatives; `result` and `lost` carry none.
     """
 

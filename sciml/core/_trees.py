@@ -14,7 +14,7 @@ from ._errors import invalid
 
 
 def as_arrays(tree: Any) -> Any:
-    """`tree` with every Python number turned into an array, so that new numbers never recompile."""
+    """`tree` with every Python number converted to an array, so that new numbers do not recompile."""
 
     def convert(leaf: Any) -> Any:
         return jnp.asarray(leaf) if eqx.is_array_like(leaf) else leaf
@@ -42,7 +42,7 @@ def as_floats(tree: Any, argument: str) -> Any:
 
 
 def ravel(tree: Any) -> tuple[Float[Array, " n"], Callable[[Float[Array, " n"]], Any]]:
-    """The leaves of `tree` in one vector (float even when empty), and the way back."""
+    """The leaves of `tree` as one vector (of floats even if empty), and the inverse function."""
     flat, unravel = ravel_pytree(tree)
     if flat.size == 0:
         return jnp.zeros((0,)), lambda _: tree
@@ -55,14 +55,14 @@ def tree_size(tree: Any) -> int:
 
 
 def tree_where(pred: Bool[Array, ""], on_true: Any, on_false: Any) -> Any:
-    """Leafwise `jnp.where` of two trees of one structure, arrays only."""
+    """`jnp.where` leaf by leaf, for two trees of arrays with the same structure."""
     return jtu.tree_map(lambda a, b: jnp.where(pred, a, b), on_true, on_false)
 
 
 def where_needed(needed: Bool[Array, ""], compute: Callable[[], Any], default: Any) -> Any:
     """`compute()` where it is needed, else `default`, a tree of arrays like it. Differentiable in forward mode.
 
-    A loop of one turn: under `vmap` a batch computes it only if one of its instances needs it.
+    Runs as a loop of at most one iteration: under `vmap`, a batch computes it only if one of its instances needs it.
     """
     given, rest = eqx.partition(eqx.filter_closure_convert(compute), eqx.is_array)
 
@@ -98,10 +98,10 @@ def slice_batch(tree: Any, start: int, stop: int) -> Any:
 
 
 def stack(trees: list[Any]) -> Any:
-    """A list of trees of one structure as one tree with a leading axis."""
+    """A list of trees with the same structure, stacked into one tree with a leading axis."""
     return jtu.tree_map(lambda *xs: jnp.stack([jnp.asarray(x) for x in xs]), *trees)
 
 
 def stop_gradient(tree: Any) -> Any:
-    """`tree` without derivatives, non-arrays untouched."""
+    """`tree` with zero derivatives; leaves that are no arrays are unchanged."""
     return jtu.tree_map(lambda x: jax.lax.stop_gradient(x) if eqx.is_inexact_array(x) else x, tree)

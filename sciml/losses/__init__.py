@@ -1,4 +1,4 @@
-"""Losses: scalars from programs, records and predictions, with the structure that methods exploit."""
+"""Losses: scalars to minimise, from programs, residuals or predictions, with structure that methods exploit."""
 
 from ._abstract import AbstractLoss as AbstractLoss, Report as Report
 from ._augmented_lagrangian import AugmentedLagrangian as AugmentedLagrangian, Multipliers as Multipliers

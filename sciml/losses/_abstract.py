@@ -1,4 +1,4 @@
-"""What a loss is: a scalar from a model and a batch, with structure that a method may exploit."""
+"""The interface of losses, and means over instances of which some may fail."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -15,21 +15,21 @@ from ..sources import AbstractSource, Batch
 
 
 class Report(eqx.Module):
-    """What an evaluation tells besides its value. Carries no derivatives."""
+    """What an evaluation reports besides its value; carries no derivatives."""
 
     failed: Scalar
     """Fraction of the batch's instances whose loss was not finite; they are left out of the mean."""
 
 
 class AbstractLoss(eqx.Module):
-    """A loss with memory. Losses are written per instance and `vmap` inside.
+    """A loss that may have a memory, such as multipliers; subclass it for a loss of your own.
 
-    A plain function `(model, batch) -> scalar` is a loss as well; `fit` takes both.
+    A plain function `(model, batch) -> scalar` is a loss as well; `fit` accepts both.
     """
 
     @abstractmethod
     def init(self, model: Any, source: AbstractSource) -> Any:
-        """The memory before the first step (multipliers, for instance); None for a loss without memory."""
+        """The initial memory, for instance multipliers; None for a loss without memory."""
 
     @abstractmethod
     def evaluate(self, model: Any, batch: Batch, state: Any, *, key: PRNGKeyArray) -> tuple[Scalar, Any, Report]:
@@ -37,7 +37,7 @@ class AbstractLoss(eqx.Module):
 
     @abstractmethod
     def __call__(self, model: Any, batch: Any) -> Scalar:
-        """The value on stacked instances, for monitors and figures; a loss with memory starts afresh."""
+        """The value on stacked instances, for monitors and figures, with the initial memory."""
 
 
 def finite_or_nan(function: Callable[[Any, Any], tuple[Any, Any]], fixed: Any, instances: Any) -> tuple[Any, Any]:
@@ -73,7 +73,7 @@ def is_without_nan(instances: Any) -> Bool[Array, " batch"]:
 
 
 def mean_of_finite(values: Float[Array, " batch"], threshold: float) -> tuple[Scalar, Report]:
-    """The mean over instances whose value is finite, and the fraction that is not.
+    """The mean over the instances with a finite value, and the fraction of the others.
 
     Above `threshold` the mean is NaN on purpose: `fit` then stops with `RESULTS.diverged`, since a mean over the few
     survivors would hide the failures.

@@ -1,4 +1,4 @@
-"""Penalty with multipliers that learn, one set for each instance of the source."""
+"""An augmented Lagrangian loss, with multipliers for each instance of the source."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ from ._penalty import _apply
 
 
 class Multipliers(eqx.Module):
-    """Estimates `λ` and `ν` for every instance of the source, leading axis: instance."""
+    """The estimates of `λ` and `ν` for every instance of the source; the leading axis is the instance."""
 
     ineq: Any
     eq: Any
@@ -26,20 +26,21 @@ class Multipliers(eqx.Module):
 class AugmentedLagrangian(AbstractLoss):
     """The mean of `f + (‖max(0, λ + μ g)‖² - ‖λ‖²) / (2μ) + νᵀh + μ/2 ‖h‖²`, with multipliers for every instance.
 
-    Whenever an instance is drawn, its multipliers move by `λ <- max(0, λ + rate μ g)` and `ν <- ν + rate μ h`.
-    Choose it over `Penalty` where violations must vanish without huge weights. The source must know its instances
-    (`count`), such as `Fixed` or `Minibatches`: multipliers follow the instances through minibatches by their index.
+    Choose it over `Penalty` if violations must vanish without large weights. Whenever an instance is drawn, its
+    multipliers are updated: `λ <- max(0, λ + rate μ g)` and `ν <- ν + rate μ h`. The source must have a fixed set of
+    instances (`count`), as `Fixed` and `Minibatches` have, because each instance keeps its own multipliers.
 
     Args:
-        program: what the decision is to solve; bounds on the decision belong into the model or the inequalities.
+        program: the program to solve; put bounds on the decision into the model or the inequalities.
         decide: `(model, p) -> z`; default `model(p)`.
         mu: penalty parameter, > 0.
-        rate: how far multipliers move at each visit, in (0, 1]; small, since the model moves slowly too.
+        rate: step size of the multipliers at each visit, in (0, 1]; small, because the model changes slowly too.
         refuse_above: largest fraction of failed instances that a batch may have.
 
-    An instance fails if its value is not finite or if it holds a NaN: it is left out and counted, its multipliers stay.
+    An instance fails if its value is not finite or if it contains NaN. It is left out and counted, and keeps its
+    multipliers.
 
-    Gradient: with respect to the model, multipliers held fixed; of failed instances as in `Penalty`.
+    Gradient: with respect to the model, with the multipliers held fixed; zero for a failed instance, as in `Penalty`.
 
     Source: Bertsekas (1982), Constrained Optimization and Lagrange Multiplier Methods, section 3.1, equation (5).
 
@@ -79,7 +80,7 @@ class AugmentedLagrangian(AbstractLoss):
     def evaluate(
         self, model: Any, batch: Batch, state: Multipliers, *, key: PRNGKeyArray
     ) -> tuple[Scalar, Multipliers, Report]:
-        """The mean over the batch, and multipliers moved for its instances."""
+        """The mean over the batch, and the memory with updated multipliers of its instances."""
         mine = jtu.tree_map(lambda m: m[batch.index], state)
         values, (g, h) = self._each(model, batch.value, mine)
         value, report = mean_of_finite(values, self.refuse_above)

@@ -1,4 +1,4 @@
-"""How a violation is turned into a penalty: values, not strings."""
+"""Penalty functions of a violation."""
 
 from abc import abstractmethod
 
@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, ScalarLike
 
 
 class AbstractNorm(eqx.Module):
-    """A penalty on residuals, entry by entry: zero where nothing is violated."""
+    """A penalty function of residuals, entry by entry; zero at zero."""
 
     @abstractmethod
     def __call__(self, residual: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -16,23 +16,23 @@ class AbstractNorm(eqx.Module):
 
 
 class L1(AbstractNorm):
-    """`|v|`: exact for a weight above the multiplier (Nocedal & Wright 2006, theorem 17.3); not smooth at zero."""
+    """The penalty `|v|`: exact for a weight above the multiplier (Nocedal & Wright 2006, theorem 17.3), not smooth."""
 
     def __call__(self, residual: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """`|v|`."""
+        """The absolute value of the violation."""
         return jnp.abs(residual)
 
 
 class L2(AbstractNorm):
-    """`v²`: smooth, leaves a violation of about multiplier / (2 weight)."""
+    """The penalty `v²`: smooth, but it leaves a violation of about multiplier / (2 weight)."""
 
     def __call__(self, residual: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """`v²`."""
+        """The square of the violation."""
         return residual**2
 
 
 class Smooth(AbstractNorm):
-    """`v²/(2w)` up to `w`, `|v| - w/2` beyond (Huber 1964): nearly exact, and smooth.
+    """The Huber (1964) penalty `v²/(2w)` up to `w` and `|v| - w/2` beyond: nearly exact, and smooth.
 
     Args:
         width: `w` in the residual's unit, > 0.

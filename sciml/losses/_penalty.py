@@ -1,4 +1,4 @@
-"""Objective plus weighted violations: learning the solution map of a program without solved instances."""
+"""Penalty losses, to train on a program without solved instances."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,23 +23,23 @@ def _apply(model: Any, p: Any) -> Any:
 class Penalty(AbstractLoss):
     """The mean of `f(z, p) + Σ weight · norm(violation)` over the instances, with `z = decide(model, p)`.
 
-    Choose it to learn a solution map (`decide` left out: `z = model(p)`), or a policy (`decide` rolls the policy out
-    and returns a `Trajectory`: differentiable predictive control).
+    Choose it to learn a solution map, with `z = model(p)` by default, or a policy: `decide` then rolls the policy out
+    and returns a `Trajectory` (differentiable predictive control).
 
     Args:
-        program: what the decision is to solve.
+        program: the program to solve.
         decide: `(model, p) -> z`; default `model(p)`.
         weight: one number, or a record shaped like the inequalities (or a prefix of it): `Limits(1., 1., 50.)`.
-        eq_weight: likewise for the equalities.
-        bound_weight: one number for violated bounds.
+        eq_weight: the same for the equalities.
+        bound_weight: one number for the bounds.
         norm: `L1()`, `L2()` (default) or `Smooth(width)`, applied entry by entry and summed.
-        lost_weight: cost of each step that a rolled-out `Trajectory` lost because its state blew up.
+        lost_weight: cost of each step that a `Trajectory` lost because its state diverged.
         refuse_above: largest fraction of failed instances that a batch may have.
 
-    An instance fails if its value is not finite or if it holds a NaN: it is left out of the mean and counted.
+    An instance fails if its value is not finite or if it contains NaN. It is left out of the mean and counted.
 
-    Gradient: through `decide`, `f` and the violations; zero for a failed instance, as long as `decide` itself has a
-    finite derivative there (as `rollout` has, which freezes a state before it blows up).
+    Gradient: through `decide`, `f` and the violations; zero for a failed instance, provided that `decide` has a finite
+    derivative there. `rollout` has one, because it freezes a state before it diverges.
 
     Source: Drgoňa, Kiš, Tuor, Vrabie & Klaučo (2022), Differentiable predictive control, DOI
     10.1016/j.jprocont.2022.06.001, equation (5), for policies.
@@ -63,10 +63,10 @@ class Penalty(AbstractLoss):
     refuse_above: float = eqx.field(static=True, default=0.5)
 
     def init(self, model: Any, source: AbstractSource) -> None:
-        """No memory."""
+        """None, because this loss has no memory."""
 
     def evaluate(self, model: Any, batch: Batch, state: None, *, key: PRNGKeyArray) -> tuple[Scalar, None, Report]:
-        """The mean over the batch."""
+        """The mean over the batch, without a memory, and a report of failures."""
         value, report = mean_of_finite(self.each(model, batch.value), self.refuse_above)
         return value, None, report
 
@@ -75,7 +75,7 @@ class Penalty(AbstractLoss):
         return mean_of_finite(self.each(model, batch), self.refuse_above)[0]
 
     def each(self, model: Any, batch: Any) -> Any:
-        """The value of every instance of a batch; NaN for those that failed."""
+        """The value of each instance of a batch; NaN for failed ones."""
         clean = is_without_nan(batch)
         batch = put_sound(clean, batch)
         z = jax.vmap(lambda p: self.decide(model, p))(batch)

@@ -6,9 +6,9 @@ from jaxtyping import ArrayLike, Bool, Int
 
 
 class Sparsity(eqx.Module):
-    """Columns of a Jacobian in groups whose members never meet in one row, and where each column is nonzero.
+    """The sparsity of a Jacobian: groups of columns that share no row, and the nonzero rows of each column.
 
-    One directional derivative per group, along the sum of its unit vectors, then holds the entries of all its columns
+    One directional derivative per group, along the sum of its unit vectors, gives the entries of all its columns
     (Curtis, Powell & Reid 1974, On the estimation of sparse Jacobian matrices, DOI 10.1093/imamat/13.1.117).
     """
 
@@ -21,13 +21,13 @@ class Sparsity(eqx.Module):
 
     @staticmethod
     def chain(shared: int, blocks: tuple[int, ...], rows: tuple[int, int, int]) -> "Sparsity":
-        """`shared` parameters that touch everything, then a chain of blocks, each touching itself and its predecessor.
+        """The sparsity of shared columns and a chain of blocks, where each block affects itself and its predecessor.
 
         Args:
             shared: number of shared columns, which come first.
             blocks: (number of blocks, entries per block).
-            rows: residuals per block, per link between neighbours, and at the end (which only the shared parameters and
-                the first block touch).
+            rows: residuals per block, per link between neighbours, and at the end, where only the shared parameters and
+                the first block have an effect.
         """
         count, size = blocks
         per_block, per_link, tail = rows

@@ -1,4 +1,4 @@
-"""Metrics: how good a decision, a forecast or an estimate is, in numbers that can be reported."""
+"""Metrics: certificates for decisions, errors of forecasts, uncertainty of estimates."""
 
 from ._binomial import clopper_pearson as clopper_pearson
 from ._certify import Certificate as Certificate, certify as certify

@@ -1,4 +1,4 @@
-"""Bounds on a probability from counted events, on the host."""
+"""Confidence bounds on a probability, from counted events."""
 
 import math
 
@@ -8,16 +8,17 @@ from ..core import invalid
 
 
 def clopper_pearson(k: int, n: int, *, confidence: float = 0.95) -> float:
-    """The one-sided upper bound on a probability of which `k` events were seen in `n` independent trials.
+    """The one-sided upper confidence bound on a probability, from `k` events in `n` independent trials.
 
-    The largest `q` with `P(X <= k) >= 1 - confidence` for `X ~ Binomial(n, q)`, which is the `confidence` quantile of
-    Beta(k + 1, n - k). It covers the true probability at least that often, for every `n` and every probability.
-    Choose it for rare events, where a normal approximation is wrong. For `k = 0` it is close to `3 / n` at 95 %.
+    Choose it for rare events, where a normal approximation is wrong. It is the largest `q` with
+    `P(X <= k) >= 1 - confidence` for `X ~ Binomial(n, q)`, the `confidence` quantile of Beta(k + 1, n - k). It covers
+    the true probability with at least that confidence, for every `n` and every probability. For `k = 0` it is close to
+    `3 / n` at 95 %.
 
     Args:
-        k: events seen, `0 <= k <= n`.
-        n: independent trials, `>= 1`.
-        confidence: of the bound, in (0, 1).
+        k: number of events, `0 <= k <= n`.
+        n: number of independent trials, `>= 1`.
+        confidence: confidence level, in (0, 1).
 
     Returns:
         The bound, in (0, 1], accurate to about ten digits; 1 for `k = n`. Computed on the host; no derivatives.
@@ -30,9 +31,9 @@ def clopper_pearson(k: int, n: int, *, confidence: float = 0.95) -> float:
     """
     k, n = int(k), int(n)
     if n < 1:
-        raise invalid("n", n, "at least one trial", "count the instances that were tried")
+        raise invalid("n", n, "at least one trial", "give the number of trials")
     if not 0 <= k <= n:
-        raise invalid("k", k, f"a count between 0 and n = {n}", "count each instance at most once")
+        raise invalid("k", k, f"a count between 0 and n = {n}", "count each event once")
     if not 0.0 < confidence < 1.0:
         raise invalid("confidence", confidence, "a number in (0, 1)", "write 95 % as 0.95")
     if k == n:

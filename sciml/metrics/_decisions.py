@@ -1,4 +1,4 @@
-"""Costs and violations of a batch of decisions."""
+"""Optimality gaps and violations of a batch of decisions."""
 
 from typing import Any
 
@@ -22,23 +22,22 @@ def suboptimality(
     in_axes: Any = 0,
     floor: ScalarLike = 0.0,
 ) -> Float[Array, " batch"]:
-    """The relative gaps `(f(z) - f(z*)) / max(|f(z*)|, floor)`, one per instance.
+    """The relative optimality gaps `(f(z) - f(z*)) / max(|f(z*)|, floor)`, one per instance.
 
-    Negative where the decision is cheaper than the exact one, which an infeasible decision can be, and a feasible one
-    where the exact solution is only a local one: look at `violations` beside it.
+    A gap is negative if the decision is cheaper than the exact one. This happens if it is infeasible, or if the exact
+    solution is only a local one; so look at `violations` too.
 
     Args:
         program: whose objective `zs` are judged by.
         zs: decisions, leading axis `batch` on every leaf.
         ps: instances, batched as `in_axes` says.
         exact: batched solution, as `solve_batch` or `vmap` of `solve` gives.
-        exact_program: the program that `exact` answers if it is another one; its objective must be the same quantity.
+        exact_program: the program that `exact` solves, if it is another one; its objective must be the same quantity.
         in_axes: 0 or None for all of `ps`, or a prefix of it, as in `jax.vmap`.
-        floor: smallest `|f(z*)|` that is divided by, `>= 0`, in the objective's unit; give one where the best cost can
-            be zero.
+        floor: smallest denominator, `>= 0`, in the objective's unit; give one if the optimal cost can be zero.
 
     Returns:
-        The gaps; 0 for equal costs of zero, infinite for another cost where both `f(z*)` and `floor` are zero.
+        The gaps. If both `f(z*)` and `floor` are zero, a gap is 0 for equal costs and infinite otherwise.
 
     Raises:
         ValueError: if leading axes differ, or `exact` has another structure than `zs` and `exact_program` is missing.
@@ -59,8 +58,8 @@ def violations(program: AbstractProgram, zs: Any, ps: Any, *, in_axes: Any = 0) 
         in_axes: 0 or None for all of `ps`, or a prefix of it, as in `jax.vmap`.
 
     Returns:
-        Nonnegative numbers; infinite where a constraint is NaN, and for a `Trajectory` that did not end successfully:
-        it stands frozen and does not obey the dynamics any more.
+        Nonnegative numbers; infinite where a constraint is NaN, and for a `Trajectory` that failed, because its frozen
+        state no longer obeys the dynamics.
 
     Raises:
         ValueError: if the leading axes of `zs` and `ps` differ.
@@ -82,7 +81,7 @@ def costs_and_violations(
 def exact_costs(
     program: AbstractProgram, zs: Any, ps: Any, exact: Solution, exact_program: AbstractProgram | None, in_axes: Any
 ) -> Float[Array, " batch"]:
-    """`f(z*, p)` for every instance, by the program that `exact` answers."""
+    """`f(z*, p)` for every instance, by the program that `exact` solves."""
     n, found = batch_size(zs, "zs"), batch_size(exact.value, "exact.value")
     if n != found:
         raise invalid("exact", f"{found} solutions", f"one for each of the {n} decisions `zs`", "solve the same `ps`")
@@ -101,7 +100,7 @@ def exact_costs(
 def relative_gaps(
     cost: Float[Array, " batch"], reference: Float[Array, " batch"], floor: ScalarLike
 ) -> Float[Array, " batch"]:
-    """`(cost - reference) / max(|reference|, floor)`, guarded at zero."""
+    """`(cost - reference) / max(|reference|, floor)`, with a safe value at a zero denominator."""
     size = jnp.maximum(jnp.abs(reference), jnp.asarray(floor, reference.dtype))
     difference = cost.astype(reference.dtype) - reference
     limit = jnp.where(difference == 0, 0.0, jnp.sign(difference) * jnp.inf).astype(size.dtype)
@@ -109,7 +108,7 @@ def relative_gaps(
 
 
 def check_instances(ps: Any, in_axes: Any, n: int) -> None:
-    """Raises unless the batched leaves of `ps` have the leading axis `n`."""
+    """Raises unless the batched leaves of `ps` have a leading axis of length `n`."""
     is_none = lambda x: x is None
     batched = jtu.tree_map(lambda axis, part: None if axis is None else part, in_axes, ps, is_leaf=is_none)
     for path, leaf in jtu.tree_leaves_with_path(batched):

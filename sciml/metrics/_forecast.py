@@ -1,4 +1,4 @@
-"""How well a simulated signal follows a measured one."""
+"""Errors of simulated signals against measured ones."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from ..core import as_floats, invalid
 
 
 class FreeRun(eqx.Module):
-    """The figures of a free run, each with one entry per channel (a scalar for one signal)."""
+    """The error measures of a free run, each with one entry per channel (a scalar for one signal)."""
 
     rmse: Float[Array, "*channel"]
     """Root of the mean squared error, in the signal's unit."""
@@ -28,7 +28,7 @@ Simulated = Float[Array, "samples *each"] | Float[np.ndarray, "samples *each"]
 
 
 def rmse(measured: Signal, simulated: Simulated, *, skip: int = 0) -> Float[Array, "*channel"]:
-    """`sqrt(mean((y[skip:] - s[skip:])²))`, per channel, in the signal's unit.
+    """The root mean square error `sqrt(mean((y[skip:] - s[skip:])²))` per channel, in the signal's unit.
 
     Args:
         measured: `y`, shape `[time]` or `[time, channel]`.
@@ -39,14 +39,14 @@ def rmse(measured: Signal, simulated: Simulated, *, skip: int = 0) -> Float[Arra
         ValueError: for unequal shapes, a `skip` that leaves nothing, and numbers that are not finite (the last is
             checked outside `jit`).
 
-    Gradient: in both modes, except at a perfect fit, where it is NaN as that of any norm at zero.
+    Gradient: in both modes; NaN at a perfect fit, as for any norm at zero.
     """
     y, s = _scored(measured, simulated, skip)
     return _rmse(y, s)
 
 
 def nrmse(measured: Signal, simulated: Simulated, *, skip: int = 0) -> Float[Array, "*channel"]:
-    """`RMSE / std(y[skip:])`, per channel: 0 is perfect, 1 is as good as the mean of the measured signal.
+    """The normalised error `RMSE / std(y[skip:])` per channel: 0 is perfect, 1 is as good as the mean of the signal.
 
     Args:
         measured, simulated, skip: as in `rmse`.
@@ -61,7 +61,7 @@ def nrmse(measured: Signal, simulated: Simulated, *, skip: int = 0) -> Float[Arr
 
 
 def r2(measured: Signal, simulated: Simulated, *, skip: int = 0) -> Float[Array, "*channel"]:
-    """`1 - NRMSE²`, per channel: 1 is perfect, 0 is as good as the mean; negative if worse than that.
+    """The coefficient of determination `1 - NRMSE²` per channel: 1 is perfect, 0 is as good as the mean of the signal.
 
     Args:
         measured, simulated, skip: as in `rmse`.
@@ -76,10 +76,10 @@ def r2(measured: Signal, simulated: Simulated, *, skip: int = 0) -> Float[Array,
 
 
 def free_run(measured: Signal, simulated: Simulated, *, skip: int = 0) -> FreeRun:
-    """RMSE, NRMSE, R² and fit of a free run: a simulation that saw the inputs and at most the first `skip` outputs.
+    """RMSE, NRMSE, R² and fit of a free run: a simulation from the inputs and at most the first `skip` outputs.
 
     Args:
-        measured, simulated, skip: as in `rmse`; `skip` is the initialisation window of the benchmark's protocol.
+        measured, simulated, skip: as in `rmse`; `skip` is the initialisation window, as in benchmark protocols.
 
     Raises:
         ValueError: as `nrmse`.

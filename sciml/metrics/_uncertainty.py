@@ -1,4 +1,4 @@
-"""How sure a least-squares fit is of its parameters."""
+"""Uncertainty of the parameters of a least-squares fit."""
 
 from typing import Any
 
@@ -17,16 +17,16 @@ def covariance(
     *,
     precision: ArrayLike | None = None,
 ) -> tuple[Float[Array, "parameters parameters"], Float[Array, " parameters"]]:
-    """`σ² (JᵀJ + P)⁻¹` with `σ² = ‖r‖² / (m - n)`, and the standard errors: the roots of its diagonal.
+    """The covariance of a least-squares estimate, `σ² (JᵀJ + P)⁻¹` with `σ² = ‖r‖² / (m - n)`, and its standard errors.
 
-    The first-order covariance of a nonlinear least-squares estimate, for residuals that are independent and of equal
-    variance; residuals that are correlated in time, as those of a simulation with a model error are, make it too small.
+    It holds to first order, for residuals that are independent and of equal variance. It is too small for residuals
+    that are correlated in time, such as those of a simulation with a model error.
 
     Args:
         jacobian: `J = ∂r/∂θ` at the solution, `m` residuals by `n` parameters, `m > n`.
-        residual: `r` at the solution, without the terms that `precision` stands for.
-        precision: `P`, what is known beforehand: `P = σ² / σ_prior²` for a parameter of standard deviation `σ_prior`,
-            or the ridge that was fitted with. One number, one per parameter, or a positive semidefinite matrix.
+        residual: `r` at the solution, without the terms of the prior.
+        precision: `P`, the prior knowledge: `P = σ² / σ_prior²` for a parameter with the prior standard deviation
+            `σ_prior`, or the ridge of the fit. One number, one per parameter, or a positive semidefinite matrix.
 
     Returns:
         The covariance `(n, n)` and the standard errors `(n,)`, in the parameters' units.
@@ -42,9 +42,19 @@ def covariance(
     jacobian, residual = jnp.asarray(jacobian), jnp.asarray(residual).astype(jnp.asarray(jacobian).dtype)
     m, n = jacobian.shape
     if residual.shape != (m,):
-        raise invalid("residual", f"shape {residual.shape}", f"shape ({m},), one per row of `jacobian`", "ravel it")
+        raise invalid(
+            "residual",
+            f"shape {residual.shape}",
+            f"shape ({m},), one per row of `jacobian`",
+            "pass all residuals as one vector",
+        )
     if m <= n:
-        raise invalid("jacobian", f"{m} residuals for {n} parameters", "more residuals than parameters", "add data")
+        raise invalid(
+            "jacobian",
+            f"{m} residuals for {n} parameters",
+            "more residuals than parameters",
+            "use more data, or fewer parameters",
+        )
     rows = jacobian if precision is None else jnp.concatenate([jacobian, _root(precision, n, jacobian.dtype)])
     if not _is_traced(rows) and not bool(jnp.all(jnp.isfinite(rows)) & jnp.all(jnp.isfinite(residual))):
         got = "numbers that are NaN or infinite"
@@ -61,7 +71,7 @@ def covariance(
 
 
 def sample_parameters(mean: Any, cov: Float[Array, "parameters parameters"], n: int, *, key: PRNGKeyArray) -> Any:
-    """`n` draws from the normal distribution `N(mean, cov)`.
+    """`n` samples from the normal distribution `N(mean, cov)`, for instance of estimated parameters.
 
     Args:
         mean: the estimate: a vector or any pytree of real arrays with as many entries as `cov` has rows, in the order

@@ -1,4 +1,4 @@
-"""Networks and structured maps: a record in, a vector or a record out, inside bounds."""
+"""Networks between records, with outputs inside bounds."""
 
 from ._bounded_mlp import BoundedMLP as BoundedMLP
 from ._tree_mlp import TreeMLP as TreeMLP

@@ -17,11 +17,11 @@ from ._squash import bounded, check_bounds, constant, numbers
 class BoundedMLP(eqx.Module):
     """A multilayer perceptron `u = squash(mlp((v - center) / scale))` with `lower <= u <= upper`.
 
-    `v` is the concatenation of every leaf of every argument, so that the network is directly a policy
-    `(x, w) -> u`: `policy(x, w)`. Choose it where an actuator saturates; for a map between records, `TreeMLP`.
+    Choose it for the policy of an actuator that saturates; for a map between records, choose `TreeMLP`. `v` is the
+    concatenation of all leaves of all arguments, so that the network itself is a policy `(x, w) -> u`.
 
-    The bounds, `center` and `scale` are kept as Python floats: they are saved with the network, and no optimiser moves
-    them (not even by weight decay).
+    The bounds, `center` and `scale` are stored as Python floats: they are saved with the network, and no optimiser
+    changes them, not even by weight decay.
 
     Gradient: smooth in the weights and in the input; none with respect to bounds, `center` and `scale`. It vanishes
     where an output saturates.
@@ -77,7 +77,7 @@ class BoundedMLP(eqx.Module):
             ("depth", depth, 0),
         ):
             if got < least:
-                raise invalid(argument, got, f"an integer >= {least}", "count the entries, units or layers again")
+                raise invalid(argument, got, f"an integer >= {least}", "give the number of entries, units or layers")
         self.lower, self.upper = numbers(lower, out_size, "lower"), numbers(upper, out_size, "upper")
         check_bounds(self.lower, self.upper)
         self.center = None if center is None else numbers(center, in_size, "center")

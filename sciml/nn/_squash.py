@@ -1,4 +1,4 @@
-"""The smooth monotone map from the reals onto an interval, and the fixed numbers that describe it."""
+"""The smooth monotone map from the real numbers to an interval, and its constants."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from sciml.core import invalid
 def numbers(values: Any, size: int, argument: str) -> tuple[float, ...]:
     """`values`, one number or a record of `size` entries, as a tuple of `size` Python floats.
 
-    Python floats are what a network keeps its constants in: they are saved with it, and no optimiser moves them.
+    A network stores its constants as Python floats: they are saved with it, and no optimiser changes them.
     """
     leaves = jtu.tree_leaves(values)
     if any(isinstance(leaf, Tracer) for leaf in leaves):
@@ -35,7 +35,7 @@ def numbers(values: Any, size: int, argument: str) -> tuple[float, ...]:
 
 
 def check_bounds(lower: tuple[float, ...], upper: tuple[float, ...]) -> None:
-    """Refuses an empty interval: `lower > upper`, or both infinite on one side."""
+    """Raises if an interval is empty: `lower > upper`, or both infinite on one side."""
     for i, (low, high) in enumerate(zip(lower, upper, strict=True)):
         if low > high or low == np.inf or high == -np.inf:
             raise invalid(
@@ -44,12 +44,12 @@ def check_bounds(lower: tuple[float, ...], upper: tuple[float, ...]) -> None:
 
 
 def constant(values: tuple[Any, ...], like: Float[Array, " n"]) -> Float[Array, " n"]:
-    """`values` as a vector without derivative, in the dtype of `like`; also where a tree map made arrays of them."""
+    """`values` as a vector without derivative, in the dtype of `like`, even if a tree map made arrays of them."""
     return jax.lax.stop_gradient(jnp.asarray(values, dtype=like.dtype))
 
 
 def bounded(y: Float[Array, " n"], lower: tuple[Any, ...], upper: tuple[Any, ...]) -> Float[Array, " n"]:
-    """`squash` for bounds that are kept as numbers: known to be finite, they need one of its four cases only."""
+    """`squash` for bounds stored as numbers; if all are finite, only one of its four cases is computed."""
     known = all(isinstance(bound, float) and np.isfinite(bound) for bound in (*lower, *upper))
     low, high = constant(lower, y), constant(upper, y)
     if known:

@@ -1,4 +1,4 @@
-"""A network from record to record."""
+"""A network between records."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +18,9 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 class TreeMLP(eqx.Module):
-    """A multilayer perceptron `z = net(p)` from any record to any record, for instance a learned solution map.
+    """A multilayer perceptron `z = net(p)` between records; choose it to learn a solution map.
 
-    Gradient: as `BoundedMLP`.
+    Gradient: that of `BoundedMLP`.
 
     Examples:
         ```python

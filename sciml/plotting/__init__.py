@@ -1,4 +1,4 @@
-"""Plotting: figures that a report needs. Each function draws on Matplotlib axes and returns them.
+"""Plotting: figures for reports. Each function draws on Matplotlib axes and returns them.
 
 New figures are made without `pyplot`, so that nothing global changes: save one by `ax.figure.savefig(...)`, show one in
 a notebook by `ax.figure`. Needs the extra `plot`.

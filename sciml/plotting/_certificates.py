@@ -1,4 +1,4 @@
-"""The distribution of optimality gaps."""
+"""Histograms of optimality gaps."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from ._style import Axes, axes_or_new, INK, PALETTE, QUIET, vector
 
 
 def gap_histogram(gaps: Any, *, ax: Axes | None = None, bins: int | None = None) -> Axes:
-    """How the relative gaps are distributed, with their mean and 95th percentile marked.
+    """A histogram of relative optimality gaps, with their mean and 95th percentile.
 
-    The mean is that of the single gaps; `Certificate.gap_mean` is the gap of the mean costs.
+    The mean shown is the mean of the gaps, whereas `Certificate.gap_mean` is the gap of the mean costs.
 
     Args:
         gaps: relative gaps as `metrics.suboptimality` gives them, shape `[batch]`, all finite.

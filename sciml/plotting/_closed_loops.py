@@ -1,4 +1,4 @@
-"""Closed loops beside each other: states, references, inputs and their limits."""
+"""Plots of closed loops: states, references, inputs and their limits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def closed_loops(
     t_unit: str | None = "s",
     axes: Sequence[Axes] | np.ndarray | None = None,
 ) -> np.ndarray:
-    """One row per state and per input, all runs in each row, limits dashed and what lies beyond them tinted.
+    """Plots runs of one system together: a row per state and per input, limits dashed, the regions beyond them tinted.
 
     Args:
         trajectories: runs of one system by name, for instance `{"policy": ..., "exact": ...}`; one instance each, with
@@ -50,7 +50,7 @@ def closed_loops(
     sizes = {(x.shape[1], u.shape[1]) for _, x, u in runs.values()}
     if len(sizes) > 1:
         got = f"runs with (states, inputs) of {sorted(sizes)}"
-        raise invalid("trajectories", got, "runs of one system", "draw each system in its own figure")
+        raise invalid("trajectories", got, "runs of one system", "plot each system in its own figure")
     ((nx, nu),) = sizes
     rows = [
         *zip(_names("x", x_names, nx), _each("x_units", x_units, nx), _each("x_limits", x_limits, nx), strict=True),
@@ -115,7 +115,7 @@ def _draw(ax: Axes, runs: dict[str, Any], state: int, channel: int, target: Any)
         t, target = next(iter(runs.values()))[0], np.asarray(target).ravel()
         if target.size not in (t.size, t.size - 1):
             expected = f"{t.size - 1} or {t.size} samples"
-            raise invalid(f"references[{state}]", f"{target.size} samples", expected, "give one per step")
+            raise invalid(f"references[{state}]", f"{target.size} samples", expected, "give one value per step")
         target = np.append(target, target[-1:]) if target.size < t.size else target
         ax.plot(t, target, color=INK, linewidth=1.0, linestyle=":", drawstyle="steps-post", label="reference")
     for k, (name, (t, x, u)) in enumerate(runs.items()):

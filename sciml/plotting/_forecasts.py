@@ -1,4 +1,4 @@
-"""Measured against simulated."""
+"""Plots of measured and simulated signals."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def measured_vs_simulated(
     t_unit: str | None = "s",
     skip: int = 0,
 ) -> Axes:
-    """The measured and the simulated signal in one axes, their difference below, the RMSE in the legend.
+    """Plots a measured and a simulated signal, with their difference below and the RMSE in the legend.
 
     Args:
         t: times, shape `[time]`.
@@ -44,7 +44,7 @@ def measured_vs_simulated(
     score = float(rmse(y, s, skip=skip))
     if ax is None:
         if residual_ax is not None:
-            raise invalid("residual_ax", "an axes without `ax`", "both or neither", "give `ax` too")
+            raise invalid("residual_ax", "an axes without `ax`", "both or neither", "give `ax` as well")
         axes = list(new_axes(2, size=(7.0, 4.0), heights=(3, 1)))
     else:
         axes = [ax] if residual_ax is None else [ax, residual_ax]

@@ -1,4 +1,4 @@
-"""One look for all figures: few lines, frameless legends, colours that every reader can tell apart."""
+"""The common style of all figures: few lines, frameless legends, colours that all readers can distinguish."""
 
 from collections.abc import Sequence
 from typing import Any, TYPE_CHECKING
@@ -54,12 +54,12 @@ def tidy(ax: Axes) -> None:
 
 
 def with_unit(name: str, unit: str | None) -> str:
-    """`name [unit]`."""
+    """The label `name [unit]`, or `name` alone without a unit."""
     return f"{name} [{unit}]" if unit else name
 
 
 def vector(values: Any, argument: str, length: int | None = None) -> np.ndarray:
-    """`values` on the host as one signal `[time]`; a single channel `[time, 1]` is taken as one."""
+    """`values` on the host as one signal of shape `[time]`; a single channel `[time, 1]` is accepted."""
     array = np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]

@@ -1,4 +1,4 @@
-"""Losses over the steps of a training."""
+"""Plots of training losses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def training_curve(
     name: str = "loss",
     unit: str | None = None,
 ) -> Axes:
-    """The loss over the steps: every value faint, a running median on top where there are many.
+    """Plots the loss over the steps, with a running median if there are many.
 
     Args:
         steps: shape `[step]`.

@@ -1,4 +1,4 @@
-"""Programs: what is asked. A cost and its constraints, optimal control, KKT residuals and violations."""
+"""Programs: costs with constraints, quadratic programs, optimal control, KKT residuals and violations."""
 
 from ._describe import describe as describe
 from ._duals import (

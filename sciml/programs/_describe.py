@@ -10,14 +10,14 @@ from ._program import AbstractProgram, bounds, constraints
 
 
 def describe(program: AbstractProgram, z: Any, p: Any = None) -> str:
-    """Prints, and returns, every leaf's name, shape and dtype: decision, bounds, instance, objective, constraints.
+    """Prints and returns a table of the name, shape and dtype of every leaf that a program takes or returns.
 
-    Nothing is computed: the functions are only traced.
+    Use it to check that a program means what you think. The functions are traced, not evaluated.
 
     Args:
         program: the program.
-        z: a decision, of which only the structure matters.
-        p: an instance, likewise.
+        z: a decision; only its structure matters.
+        p: an instance; only its structure matters.
 
     Examples:
         ```python

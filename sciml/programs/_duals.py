@@ -1,4 +1,4 @@
-"""Multipliers and the quantities of optimality that need them."""
+"""Multipliers, KKT residuals and violations."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from ._program import AbstractProgram, bounds, constraints
 
 
 class Duals(eqx.Module):
-    """Multipliers of `L = f + λᵀg + νᵀh - ζ_lᵀ(z - lower) + ζ_uᵀ(z - upper)`."""
+    """The multipliers of a solution, of the Lagrangian `L = f + λᵀg + νᵀh - ζ_lᵀ(z - lower) + ζ_uᵀ(z - upper)`."""
 
     ineq: Any
     """`λ >= 0`, in the structure that `ineq` returns (an empty tuple where there is none)."""
@@ -26,7 +26,7 @@ class Duals(eqx.Module):
 
 
 class Residual(eqx.Module):
-    """The unscaled KKT residual, block by block, each as its largest entry in absolute value."""
+    """The unscaled KKT residual: the largest entry of each of its four parts, in absolute value."""
 
     stationarity: Scalar
     """`‖∇f + Jgᵀλ + Jhᵀν - ζ_l + ζ_u‖`, in units of the objective per unit of the decision."""
@@ -39,18 +39,18 @@ class Residual(eqx.Module):
 
     @property
     def largest(self) -> Float[Array, "*batch"]:
-        """The largest of the four, for each instance."""
+        """The largest of the four parts, for each instance."""
         return jnp.max(jnp.stack([self.stationarity, self.feasibility, self.complementarity, self.dual_sign]), axis=0)
 
 
 def lagrangian(program: AbstractProgram, z: Any, duals: Duals, p: Any) -> Scalar:
-    """`f + λᵀg + νᵀh`, without the bounds' linear terms."""
+    """The Lagrangian `f + λᵀg + νᵀh`, without the linear terms of the bounds."""
     g, h = constraints(program, z, p)
     return jnp.asarray(program.objective(z, p)) + _dot(duals.ineq, g) + _dot(duals.eq, h)
 
 
 def kkt_residual(program: AbstractProgram, z: Any, duals: Duals, p: Any) -> Residual:
-    """How far `(z, duals)` is from satisfying the first-order optimality conditions, without any scaling.
+    """The unscaled residual of the first-order optimality (KKT) conditions at `(z, duals)`.
 
     Args:
         program: the program.
@@ -113,7 +113,7 @@ def bound_multipliers(
 
 
 def violation(program: AbstractProgram, z: Any, p: Any) -> "Violation":
-    """By how much each constraint is violated at `z`; zero where it holds."""
+    """The violation of each constraint at `z`; zero where the constraint holds."""
     g, h = constraints(program, z, p)
     z = eqx.filter(z, eqx.is_inexact_array)  # a trajectory carries its result and counters too: they have no bounds
     low, high = bounds(program, z, p)
@@ -127,7 +127,7 @@ def violation(program: AbstractProgram, z: Any, p: Any) -> "Violation":
 
 
 class Violation(eqx.Module):
-    """Nonnegative violations, in the structures of the constraints and of the decision."""
+    """The violations of all constraints and bounds, `>= 0`, named like the constraints and the decision."""
 
     ineq: Any
     eq: Any
@@ -136,7 +136,7 @@ class Violation(eqx.Module):
 
     @property
     def largest(self) -> Float[Array, "*batch"]:
-        """The largest violation of all."""
+        """The largest violation of any constraint or bound."""
         return _largest(*(jnp.asarray(v) for v in jtu.tree_leaves(self)))
 
 

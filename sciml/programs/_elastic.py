@@ -1,4 +1,4 @@
-"""A program whose constraints may be violated at a price: always feasible, always with a solution to differentiate."""
+"""Programs whose constraints may be violated at a price, so that a solution always exists."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +20,7 @@ from ._vectors import vector
 
 
 class Elastic(eqx.Module):
-    """A decision, and by how much constraints may be violated there; all slacks are `>= 0`."""
+    """The decision of an elastic program: the original decision `z`, and slacks `>= 0` of the softened constraints."""
 
     z: Any
     ineq: Any
@@ -31,7 +31,7 @@ class Elastic(eqx.Module):
 
 
 class ElasticProgram(AbstractProgram):
-    """The program that `elastic` makes, over the decision `Elastic`."""
+    """The program over the decision `Elastic` that the function `elastic` returns."""
 
     program: AbstractProgram
     ineq_weight: Any
@@ -42,7 +42,7 @@ class ElasticProgram(AbstractProgram):
         self.program, self.ineq_weight, self.eq_weight, self.curvature = program, ineq_weight, eq_weight, curvature
 
     def start(self, z0: Any, p: Any = None) -> Elastic:
-        """A start with the slacks that make `z0` feasible, up to its bounds."""
+        """A start at `z0`, with slacks that make it feasible, apart from its bounds."""
         g, h = constraints(self.program, jtu.tree_map(jnp.asarray, z0), p)
         part = lambda sign: lambda v: jnp.maximum(sign * v, 0.0)
         ineq_weight, eq_weight = _at(self.ineq_weight, p), _at(self.eq_weight, p)
@@ -51,37 +51,37 @@ class ElasticProgram(AbstractProgram):
 
     @property
     def objective(self) -> Callable[[Any, Any], Any]:
-        """The objective with the price of all slacks."""
+        """The original objective plus the price of all slacks."""
         return self._cost
 
     @property
     def ineq(self) -> Callable[[Any, Any], Any] | None:
-        """The inequalities less their slacks."""
+        """The inequalities minus their slacks."""
         return None if self.program.ineq is None else self._excess
 
     @property
     def eq(self) -> Callable[[Any, Any], Any] | None:
-        """The equalities with their slacks."""
+        """The equalities, relaxed by their slacks."""
         return None if self.program.eq is None else self._defect
 
     @property
     def lower(self) -> Callable[[Any], Elastic]:
-        """The bounds of the program; slacks are not negative."""
+        """The lower bounds: those of the original program, and zero for the slacks."""
         return lambda p: Elastic(_at(self.program.lower, p), 0.0, 0.0, 0.0)
 
     @property
     def upper(self) -> Callable[[Any], Elastic]:
-        """The bounds of the program; slacks have none."""
+        """The upper bounds: those of the original program, and none for the slacks."""
         return lambda p: Elastic(_at(self.program.upper, p), None, None, None)
 
     @property
     def structure(self) -> Callable[[Any, Any, Any], Staged] | None:
-        """Slacks of path limits are further inputs of their stage."""
+        """The stages of the original program, with slacks of path limits as further inputs of their stage."""
         return None if self.program.structure is None else self._stages
 
     @property
     def matrices(self) -> Callable[[Any, Any], Quadratic] | None:
-        """The matrices of a quadratic program, with a column for each slack."""
+        """The matrices of a quadratic program, with a column for each slack; None for other programs."""
         return None if self.program.matrices is None else self._extended
 
     def _cost(self, d: Elastic, p: Any) -> Scalar:
@@ -157,26 +157,26 @@ class ElasticProgram(AbstractProgram):
 
 
 def elastic(program: AbstractProgram, *, ineq: Any = None, eq: Any = None, curvature: Any = 0.0) -> ElasticProgram:
-    """`program` with constraints that may be violated at a price: `weight · slack + ½ curvature · slack²`.
+    """A program with constraints that may be violated at the price `weight · slack + ½ curvature · slack²`.
 
-    It always has a feasible point, so that infeasible data give the decision with the cheapest violation instead of a
-    failure, and a derivative. With weights above the size of the multipliers, feasible instances keep their solution
-    (an exact penalty). It is a program like any other: solve it from `start(z0, p)` with any solver; a
-    `QuadraticProgram` stays one, and soft path limits keep the stages of an optimal-control problem. Bounds stay hard.
+    Choose it where data may contradict each other. The elastic program always has a feasible point: instead of failing,
+    an infeasible instance gets the decision with the cheapest violation, which is differentiable. If the weights exceed
+    the multipliers, feasible instances keep their solution (an exact penalty). Solve it from `start(z0, p)` with any
+    solver. A `QuadraticProgram` stays one, and soft path limits keep the stages of optimal control. Bounds stay hard.
 
         soft = elastic(program, ineq=100.0)
         solution = solve(soft, InteriorPoint(), soft.start(z0, p), p)
-        solution.value.z, solution.value.ineq      # the decision, and the violations that it was worth
+        solution.value.z, solution.value.ineq      # the decision, and its violations
 
     Args:
         program: the program.
         ineq, eq: price of one unit of violation: a positive number, a pytree shaped like what `ineq` or `eq` returns
-            or a prefix of it, or a function of `p` that returns one; None for what stays hard.
-        curvature: of an additional quadratic price; smooths decisions where constraints begin to be violated.
+            or a prefix of it, or a function of `p` that returns one; None keeps constraints hard.
+        curvature: coefficient of the quadratic price; smooths decisions where constraints begin to be violated.
 
     Raises:
-        ValueError: if nothing is softened, or there is no such constraint; for an optimal-control problem when solved,
-            if dynamics or terminal limits are softened.
+        ValueError: if nothing is softened, or the program lacks the softened constraint. When solved, if the dynamics
+            or terminal limits of an optimal-control problem are softened.
 
     Gradient: by the solver's `adjoint`, with respect to weights as well (as functions of `p`).
 
@@ -190,7 +190,9 @@ def elastic(program: AbstractProgram, *, ineq: Any = None, eq: Any = None, curva
             raise invalid(name, "a weight", "None: the program has no such constraint", "leave the weight out")
         leaves = [] if callable(weight) else jtu.tree_leaves(weight)
         if not all(isinstance(leaf, Tracer) or np.all(np.asarray(leaf) > 0) for leaf in leaves):
-            raise invalid(name, f"{weight}", "positive weights", "violation must cost something; None keeps it hard")
+            raise invalid(
+                name, f"{weight}", "positive weights", "give a positive price, or None to keep the constraint hard"
+            )
     return ElasticProgram(program, ineq, eq, curvature)
 
 
@@ -201,7 +203,9 @@ def _where_soft(make: Callable, argument: str, weight: Any, tree: Any) -> Any:
         return jtu.tree_map(each, weight, tree, is_leaf=lambda w: w is None)
     except (ValueError, TypeError) as error:
         want = f"the structure {jtu.tree_structure(tree)} of the constraint, or a prefix of it"
-        raise invalid(argument, f"weights {jtu.tree_structure(weight)}", want, "one number softens all") from error
+        raise invalid(
+            argument, f"weights {jtu.tree_structure(weight)}", want, "give one number for all constraints"
+        ) from error
 
 
 def _combine(join: Callable, weight: Any, tree: Any, *slacks: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A program over vectors: what solvers see, and the way back to the user's structures."""
+"""Programs over vectors, as solvers see them, and the conversion to the user's structures."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ Vector = Float[Array, " n"]
 
 
 class FlatProgram(eqx.Module):
-    """`f`, `g`, `h` as functions of one vector, with everything that the user's functions close over made explicit."""
+    """A program as functions of one vector, for solvers; arrays that the user's functions capture are explicit."""
 
     functions: Callable[[Any, Any], tuple[Any, Any, Any]]
     """`(x, p) -> (f, g, h)`, a scalar and two vectors."""
@@ -44,7 +44,7 @@ class FlatProgram(eqx.Module):
 
 
 class Layout(eqx.Module):
-    """The structures of decision and constraints, to return to from vectors."""
+    """The structures of decision and constraints, by which vectors are converted back."""
 
     decision: Callable[[Any], Any] = eqx.field(static=True)
     ineq: Callable[[Any], Any] = eqx.field(static=True)
@@ -52,7 +52,7 @@ class Layout(eqx.Module):
 
 
 def flatten(program: AbstractProgram, z0: Any, p: Any) -> tuple[FlatProgram, Layout, Vector]:
-    """The program over vectors, the structures to return to, and `z0` as a vector.
+    """The program over vectors, the user's structures, and `z0` as a vector.
 
     Raises:
         ValueError: if a function of the program returns a wrong shape; the message names it.
@@ -94,7 +94,7 @@ def flatten(program: AbstractProgram, z0: Any, p: Any) -> tuple[FlatProgram, Lay
 def unflatten_duals(
     layout: Layout, ineq: Float[Array, " g"], eq: Float[Array, " h"], lower: Vector, upper: Vector
 ) -> Duals:
-    """Vectors of multipliers in the user's structures."""
+    """The multipliers in the user's structures, from vectors."""
     return Duals(layout.ineq(ineq), layout.eq(eq), layout.decision(lower), layout.decision(upper))
 
 

@@ -1,4 +1,4 @@
-"""Optimal control: a cost and limits along a trajectory, and the two programs that it becomes."""
+"""Optimal control: costs and limits along a trajectory, and the two programs made from them."""
 
 import functools
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from ._vectors import unravel, vector
 
 
 class Shooting(eqx.Module):
-    """The decision of a transcribed optimal-control problem: inputs, and the states that they lead to."""
+    """The decision of a transcribed optimal-control problem: the inputs `u` and the states `x`."""
 
     x: Any
     """States at the times 1 ... N, leading axis `N`."""
@@ -26,7 +26,7 @@ class Shooting(eqx.Module):
 
 
 class PathLimits(eqx.Module):
-    """Residuals along a trajectory, feasible where `<= 0`; an empty tuple for what is not limited."""
+    """The limits along a trajectory, feasible where `<= 0`; an empty tuple where there is no limit."""
 
     path: Any
     terminal: Any
@@ -37,11 +37,11 @@ class PathLimits(eqx.Module):
 
 
 class OptimalControl(eqx.Module):
-    """minimise `Σ_k stage(x_k, u_k, w_k, p) + terminal(x_N, p)` subject to dynamics, path limits and bounds.
+    """Optimal control: minimise `Σ_k stage(x_k, u_k, w_k, p) + terminal(x_N, p)` subject to dynamics and limits.
 
-    The same problem becomes two programs: `transcribe` makes one over inputs and states for an exact solver;
-    `along_trajectory` makes one over a rolled-out `Trajectory`, for learning a policy and for certifying it. Both have
-    the same cost, so that their values can be compared.
+    State the problem once and make two programs from it. `transcribe` makes one over inputs and states, for a solver.
+    `along_trajectory` makes one over a rolled-out `Trajectory`, to train a policy and to certify it. Both have the same
+    cost, so that their values can be compared.
 
     Args:
         dynamics: `(x, u, w, p) -> x_next`, one step.
@@ -97,7 +97,7 @@ class OptimalControl(eqx.Module):
 
 
 def transcribe(problem: OptimalControl) -> Program:
-    """The program over `Shooting`, by direct multiple shooting: the dynamics are its equality constraints.
+    """The program of an optimal-control problem over inputs and states, by direct multiple shooting.
 
     Examples:
         ```python
@@ -124,7 +124,7 @@ def transcribe(problem: OptimalControl) -> Program:
 
 
 def along_trajectory(problem: OptimalControl, *, tighten: Any = 0.0) -> Program:
-    """The program over a `Trajectory` that obeys the dynamics already: bounds become inequalities (`PathLimits`).
+    """The program of an optimal-control problem over a simulated `Trajectory`, with bounds as inequalities.
 
     Args:
         problem: the optimal-control problem.
@@ -139,7 +139,7 @@ def along_trajectory(problem: OptimalControl, *, tighten: Any = 0.0) -> Program:
 
 
 def guess(problem: OptimalControl, u: Any, p: Any) -> Shooting:
-    """A start for the transcribed program: the states that the inputs `u` (leading axis N) lead to."""
+    """A start for the transcribed program: the inputs `u` (leading axis N) and the states that they cause."""
     x0, w = problem.initial(p), _exogenous(problem, p)
 
     def advance(x: Any, uw: Any) -> tuple[Any, Any]:
@@ -152,7 +152,7 @@ def guess(problem: OptimalControl, u: Any, p: Any) -> Shooting:
 
 
 def to_trajectory(problem: OptimalControl, z: Shooting, p: Any) -> Trajectory:
-    """A transcribed decision as a `Trajectory`, with the initial state in front."""
+    """The `Trajectory` of a transcribed decision, including the initial state."""
     x = _with_initial(problem, z.x, p)
     dt = jnp.asarray(problem.dt, jnp.result_type(float))
     t = jnp.arange(problem.horizon + 1, dtype=dt.dtype) * dt

@@ -14,9 +14,9 @@ from ._stages import Staged
 
 
 class AbstractProgram(eqx.Module):
-    """What every program has: five functions or values, and what is known of their structure.
+    """The interface of all programs: an objective, constraints and bounds, and what is known of their structure.
 
-    `Program` takes functions, `QuadraticProgram` takes matrices; solvers, losses and certificates take either.
+    `Program` is made of functions, `QuadraticProgram` of matrices; solvers, losses and certificates accept either.
     """
 
     objective: eqx.AbstractVar[Callable[[Any, Any], Any]]
@@ -29,15 +29,15 @@ class AbstractProgram(eqx.Module):
     @property
     @abstractmethod
     def matrices(self) -> Callable[[Any, Any], Any] | None:
-        """`(z, p) -> Quadratic` where the program is given by its matrices, else None; of `z` only shapes matter."""
+        """`(z, p) -> Quadratic` if the program is given by its matrices, else None; only the shapes of `z` matter."""
 
 
 class Program(AbstractProgram):
-    """minimise `f(z, p)` subject to `g(z, p) <= 0`, `h(z, p) = 0`, `lower <= z <= upper`.
+    """The program: minimise `f(z, p)` subject to `g(z, p) <= 0`, `h(z, p) = 0`, `lower <= z <= upper`.
 
-    `z` (the decision) and `p` (the instance) are any pytrees of real arrays; `g` and `h` return any pytree, and
-    multipliers, violations and weights come in that same structure, so that names come from the user's own types.
-    Write it for one instance; `jax.vmap` makes the batch.
+    The decision `z` and the instance `p` are pytrees of real arrays. `g` and `h` return pytrees; multipliers,
+    violations and weights have the same structure, so that their names come from your own types. Write the functions
+    for one instance; `jax.vmap` makes the batch.
 
     Args:
         objective: `(z, p) -> scalar`, twice differentiable.
@@ -76,7 +76,7 @@ class Program(AbstractProgram):
 
     @property
     def matrices(self) -> None:
-        """None: a program of functions."""
+        """None, because the program is given by functions."""
         return None
 
 

@@ -34,20 +34,20 @@ class Quadratic(eqx.Module):
 
 
 class QuadraticProgram(AbstractProgram):
-    """minimise `½ zᵀQz + qᵀz` subject to `A z = b`, `G z <= h`, `lower <= z <= upper`, over one vector `z`.
+    """The quadratic program: minimise `½ zᵀQz + qᵀz` subject to `A z = b`, `G z <= h`, `lower <= z <= upper`.
 
-    Every entry is an array or a function of `p`. Write as arrays what all instances share: then `InteriorPointQP`
-    factors and eliminates it once for a whole batch.
+    The decision `z` is one vector. Every entry is an array or a function of `p`. Use arrays for data that all instances
+    share: `InteriorPointQP` then scales and eliminates them once for a whole batch.
 
     Args:
         Q: positive semidefinite matrix `n x n` (its symmetric part counts); None for a linear objective.
         q: vector of `n`; None for zero.
-        A, b: equalities, `h x n` and `h`; rows may depend on each other. Both or neither.
-        G, h: inequalities, `g x n` and `g`; an infinite entry of `h` switches its row off. Both or neither.
+        A, b: equalities, `h x n` and `h`; rows may be linearly dependent. Both or neither.
+        G, h: inequalities, `g x n` and `g`; an infinite entry of `h` removes its row. Both or neither.
         lower, upper: bounds, a number for all entries or a vector of `n`; infinite or None for no bound.
-        rank: the rank that `A` has in every instance. An array tells it by itself. Where `A` is a function and you
-            know its rank (that is the number of its rows, unless they depend on each other), say so: equalities are
-            then eliminated, which costs a third. An instance whose `A` has a smaller rank fails.
+        rank: the rank of `A` in every instance, usually its number of rows. It is computed if `A` is an array. If `A`
+            is a function and you know its rank, give it: the equalities are then eliminated, which reduces the cost to
+            a third. An instance whose `A` has a smaller rank fails.
 
     Raises:
         ValueError: if an array has the wrong shape, only one of a pair is given, or the rank is impossible.
@@ -107,27 +107,27 @@ class QuadraticProgram(AbstractProgram):
 
     @property
     def structure(self) -> Callable[[Any, Any, Any], Staged] | None:
-        """None: matrices are dense."""
+        """None, because the matrices are dense."""
         return None
 
     @property
     def matrices(self) -> Callable[[Any, Any], Quadratic]:
-        """`(z, p) -> Quadratic`."""
+        """`(z, p) -> Quadratic`, the matrices and vectors at an instance."""
         return self._matrices
 
     @property
     def objective(self) -> Callable[[Any, Any], Any]:
-        """`(z, p) -> ½ zᵀQz + qᵀz`."""
+        """`(z, p) -> ½ zᵀQz + qᵀz`, the objective as a function."""
         return self._cost
 
     @property
     def ineq(self) -> Callable[[Any, Any], Any] | None:
-        """`(z, p) -> G z - h`, or None. Rows with an infinite `h` count as -1."""
+        """`(z, p) -> G z - h`, or None without inequalities. Rows with an infinite `h` are -1."""
         return None if self.G is None else self._excess
 
     @property
     def eq(self) -> Callable[[Any, Any], Any] | None:
-        """`(z, p) -> A z - b`, or None."""
+        """`(z, p) -> A z - b`, or None without equalities."""
         return None if self.A is None else self._defect
 
     def at(self, p: Any, n: int, dtype: Any) -> Quadratic:

@@ -1,4 +1,4 @@
-"""A multiple-shooting program by stages: where their entries stand, and the functions of one stage."""
+"""A multiple-shooting program by stages: the layout of its vectors, and the functions of one stage."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from ._vectors import as_it_is
 
 
 class Stages(eqx.Module):
-    """Where the entries of a transcribed optimal-control problem stand in its vectors.
+    """The layout of the vectors of a transcribed optimal-control problem.
 
     The decision holds the states 1 ... N and then the inputs 0 ... N-1; inequalities the path limits of the stages
     0 ... N-1 and then terminal ones; equalities the defects `x_{k+1} - next_k` and then terminal ones.
@@ -30,31 +30,31 @@ class Stages(eqx.Module):
 
     @property
     def nx(self) -> int:
-        """Entries of a state."""
+        """The number of entries of a state."""
         return sum(self.x_sizes)
 
     @property
     def nu(self) -> int:
-        """Entries of an input."""
+        """The number of entries of an input."""
         return sum(self.u_sizes)
 
     @property
     def width(self) -> int:
-        """Entries of a stage."""
+        """The number of entries of a stage."""
         return self.nx + self.nu
 
     @property
     def n_path(self) -> int:
-        """Path limits of all stages together; terminal inequalities follow them."""
+        """The number of path limits of all stages; terminal inequalities follow them."""
         return self.horizon * sum(self.path_sizes)
 
     def split(self, v: Array) -> tuple[Array, Array]:
-        """States 1 ... N, `(N, nx)`, and inputs, `(N, nu)`, of a decision."""
+        """The states 1 ... N, `(N, nx)`, and the inputs, `(N, nu)`, of a decision."""
         n = self.horizon * self.nx
         return by_stage(v[..., :n], self.horizon, self.x_sizes), by_stage(v[..., n:], self.horizon, self.u_sizes)
 
     def join(self, x: Array, u: Array) -> Array:
-        """The decision of states 1 ... N and inputs."""
+        """The decision, from the states 1 ... N and the inputs."""
         return jnp.concatenate([by_leaf(x, self.x_sizes), by_leaf(u, self.u_sizes)])
 
 
@@ -63,7 +63,7 @@ def _as_they_are(x: Array, u: Array, w: Any) -> tuple[Array, Array, Any]:
 
 
 class Staged(eqx.Module):
-    """An optimal-control program stage by stage, over vectors: what its derivatives are made of, one stage at a time.
+    """An optimal-control program over vectors, stage by stage; solvers differentiate one stage at a time.
 
     f = Σ_k cost_k + cost_N,   g = (path limits of every stage, terminal),   h = (x_{k+1} - next_k, terminal)
     """
@@ -81,7 +81,7 @@ class Staged(eqx.Module):
     """A state in the user's structure."""
 
     def closed(self, p: Any) -> "Staged":
-        """The same, with everything that the functions close over made explicit."""
+        """This program with the arrays that its functions capture made explicit."""
         x, w = jax.eval_shape(self.given, p)
         w = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), w)
         u = jax.ShapeDtypeStruct((self.stages.nu,), x.dtype)

@@ -1,4 +1,4 @@
-"""Pytrees of arrays as vectors of a given dtype, and the way back by shapes alone."""
+"""Conversion of pytrees to vectors of a given dtype, and back by shapes alone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +9,13 @@ from jaxtyping import Array
 
 
 def vector(tree: Any, dtype: Any) -> Array:
-    """All entries of all leaves."""
+    """All entries of all leaves, as one vector."""
     leaves = [jnp.ravel(jnp.asarray(leaf)).astype(dtype) for leaf in jtu.tree_leaves(tree)]
     return jnp.concatenate(leaves) if leaves else jnp.zeros((0,), dtype)
 
 
 def unravel(struct: Any) -> Callable[[Any], Any]:
-    """The way from a vector to the structure of `struct`."""
+    """The function from a vector to a pytree like `struct`."""
     leaves, treedef = jtu.tree_flatten(struct)
 
     def back(vector: Array) -> Any:
@@ -29,5 +29,5 @@ def unravel(struct: Any) -> Callable[[Any], Any]:
 
 
 def as_it_is(x: Any) -> Any:
-    """`x`: the structure of what is a vector already."""
+    """`x` unchanged, for a decision that is already a vector."""
     return x

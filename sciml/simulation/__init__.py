@@ -1,4 +1,4 @@
-"""Runs of systems: `simulate` in continuous time, `rollout` in discrete time with a policy in the loop."""
+"""Simulation: `simulate` in continuous time, and `rollout` in discrete time with a policy in closed loop."""
 
 from ._inputs import (
     AbstractInput as AbstractInput,

@@ -13,7 +13,7 @@ from ._times import samples, time_grid
 
 
 class AbstractInput(eqx.Module):
-    """An input signal `u(t)` that knows where it jumps."""
+    """An input signal `u(t)` that declares its discontinuities."""
 
     @abstractmethod
     def __call__(self, t: Any) -> Any:
@@ -25,9 +25,9 @@ class AbstractInput(eqx.Module):
 
 
 class ZeroOrderHold(AbstractInput):
-    """Each sample held until the next: `u(t) = us[k]` for `ts[k] <= t < ts[k+1]`.
+    """A zero-order hold: `u(t) = us[k]` for `ts[k] <= t < ts[k+1]`, as from a digital-to-analogue converter.
 
-    What a digital-to-analogue converter does. Before `ts[0]` the first sample, from `ts[-1]` on the last one.
+    Before `ts[0]` it holds the first sample, and from `ts[-1]` on the last one.
     """
 
     ts: Float[Array, " time"]
@@ -43,18 +43,18 @@ class ZeroOrderHold(AbstractInput):
         self.us = samples(self.ts, us)
 
     def __call__(self, t: Any) -> Any:
-        """The sample at or before `t`."""
+        """The last sample at or before time `t`."""
         k = jnp.searchsorted(self.ts, jnp.asarray(t, self.ts.dtype), side="right") - 1
         k = jnp.clip(k, 0, self.ts.shape[0] - 1)
         return jax.tree.map(lambda a: a[k], self.us)
 
     def jumps(self) -> Float[Array, " jumps"]:
-        """Every time but the first."""
+        """All sample times but the first."""
         return self.ts[1:]
 
 
 class Linear(AbstractInput):
-    """Straight lines between samples: continuous, with kinks at `ts`; outside, the end pieces are extrapolated."""
+    """Linear interpolation between samples; beyond the ends, the first and last piece are extrapolated."""
 
     ts: Float[Array, " time"]
     us: Any
@@ -69,18 +69,18 @@ class Linear(AbstractInput):
         self.us = samples(self.ts, us)
 
     def __call__(self, t: Any) -> Any:
-        """The interpolant at `t`."""
+        """The interpolated input at time `t`."""
         return diffrax.LinearInterpolation(self.ts, self.us).evaluate(jnp.asarray(t, self.ts.dtype))
 
     def jumps(self) -> None:
-        """None: the signal is continuous."""
+        """None, because the signal is continuous."""
         return None
 
 
 class Cubic(AbstractInput):
-    """Cubic Hermite pieces with backward differences as slopes: continuously differentiable and causal.
+    """Cubic Hermite interpolation with backward differences as slopes: continuously differentiable and causal.
 
-    `u(t)` on a piece depends on samples up to its end only, so that it can be used online with one sample of delay.
+    On each piece, `u(t)` depends only on samples up to its end, so that it works online with a delay of one sample.
 
     Source: Morrill et al. (2022), On the choice of interpolation scheme for neural CDEs, TMLR, section 3.4;
     `diffrax.backward_hermite_coefficients`.
@@ -101,9 +101,9 @@ class Cubic(AbstractInput):
         self.coefficients = diffrax.backward_hermite_coefficients(self.ts, self.us)
 
     def __call__(self, t: Any) -> Any:
-        """The interpolant at `t`."""
+        """The interpolated input at time `t`."""
         return diffrax.CubicInterpolation(self.ts, self.coefficients).evaluate(jnp.asarray(t, self.ts.dtype))
 
     def jumps(self) -> None:
-        """None: the signal is continuous."""
+        """None, because the signal is continuous."""
         return None

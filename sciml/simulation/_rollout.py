@@ -1,4 +1,4 @@
-"""Runs of a discrete-time system with a policy in the loop."""
+"""Simulation of a discrete-time system in closed loop with a policy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,13 +25,14 @@ def rollout(
     steps: int | None = None,
     unroll: int = 1,
 ) -> Trajectory:
-    """The closed loop `u[k] = policy(x[k], w[k])`, `x[k+1] = system.step(t[k], x[k], u[k])` from `x[0] = x0`.
+    """Simulates the closed loop `u[k] = policy(x[k], w[k])`, `x[k+1] = system.step(t[k], x[k], u[k])` from `x[0] = x0`.
 
-    One `lax.scan`, written for speed and for gradients through long horizons. Inputs known beforehand are the
-    policy `lambda x, w: w` with `exogenous=us`; `vmap` over `x0`, `exogenous` or the system makes a batch.
+    Choose it for controllers in closed loop and for gradients through long horizons; it is one `lax.scan`. For an open
+    loop with known inputs `us`, use the policy `lambda x, w: w` with `exogenous=us`. `vmap` over `x0`, `exogenous` or
+    the system makes a batch.
 
     Args:
-        system: The discrete system; `systems.discretise` makes one of a continuous system.
+        system: The discrete system; `systems.discretise` makes one from a continuous system.
         policy: `(x, w) -> u`, or an `AbstractPolicy` with memory. At any state below the limit of the guard (see
             Returns) it should be finite with finite derivatives.
         x0: Initial state: an array or a record of arrays; integers become floats. Its dtype is the dtype of the run.
@@ -46,16 +47,16 @@ def rollout(
     Returns:
         N + 1 states and outputs, N inputs (the last output is computed with the last input). A state that is not
         finite, or whose largest entry exceeds the cube root of the largest number of its dtype (7e12 in float32,
-        5.6e102 in float64; beyond it squares and their derivatives overflow), is not taken: the run stays at the state
-        before until its end, with `result = RESULTS.diverged` and `lost` the number of steps that were not taken.
+        5.6e102 in float64; beyond it squares and their derivatives overflow), is rejected. The run then stays at the
+        last accepted state, with `result = RESULTS.diverged` and `lost` the number of steps not taken.
 
     Raises:
         ValueError: `exogenous` and `steps` contradict each other or are both missing; leaves of `exogenous` of unequal
             length; a policy whose output the system does not take; a step whose result is unlike `x0`.
 
-    Gradient: in both modes, of the steps taken; lost steps pass the frozen state on unchanged and give zero, finite
-    derivatives of the system. States and inputs are stored, the
-    intermediates of step and policy are recomputed in the reverse pass: a policy that solves a program pays twice.
+    Gradient: in both modes, of the steps taken; lost steps pass the frozen state on unchanged, and the system has zero
+    derivatives there. The reverse pass stores states and inputs and recomputes the intermediates of step and policy, so
+    a policy that solves a program solves it twice.
 
     Examples:
         ```python
@@ -81,7 +82,7 @@ def _length(exogenous: Any, steps: int | None) -> int:
     """The number of steps, from the leading axis of `exogenous` or from `steps`."""
     if not jax.tree.leaves(exogenous):
         if steps is None or steps < 1:
-            raise invalid("steps", steps, "an integer >= 1 where `exogenous` is None", "say how many steps to take")
+            raise invalid("steps", steps, "an integer >= 1 where `exogenous` is None", "give the number of steps")
         return steps
     length = batch_size(exogenous, "exogenous")
     if length < 1 or steps not in (None, length):
@@ -111,7 +112,12 @@ def _check_loop(system: AbstractDiscreteSystem, policy: Any, x0: Any, w: Any, ob
     u = eqx.filter_eval_shape(act)
     shape = system.input_shape()
     if shape is not None and getattr(u, "shape", None) != shape:
-        raise invalid("policy", f"an output {u}", f"an array of shape {shape}, the input of the system", "resize it")
+        raise invalid(
+            "policy",
+            f"an output {u}",
+            f"an array of shape {shape}, the input of the system",
+            "return one entry per input of the system",
+        )
     t = jnp.zeros((), jnp.result_type(*jax.tree.leaves(x0)))
     try:
         got = eqx.filter_eval_shape(system.step, t, x0, u)

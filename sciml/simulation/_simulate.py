@@ -1,4 +1,4 @@
-"""Runs of a continuous system."""
+"""Simulation of a continuous system."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -61,30 +61,31 @@ def simulate(
     throw: bool = True,
     max_steps: int = 4096,
 ) -> Trajectory:
-    """The solution of `dx/dt = f(t, x, u(t))`, `x(ts[0]) = x0`, at the times `ts`.
+    """Integrates `dx/dt = f(t, x, u(t))` from `x(ts[0]) = x0` and returns the solution at the times `ts`.
 
-    Choose it for accuracy in continuous time; `rollout` is faster for sampled inputs and policies in closed loop.
+    Choose it for accuracy in continuous time and for irregular grids. `rollout` is faster for sampled inputs and for
+    policies in closed loop.
 
     Args:
         system: The continuous system.
         x0: State at `ts[0]`: an array or a record of arrays; integers become floats. Its dtype is the dtype of the run.
-        u: `ZeroOrderHold(ts, us)`, `Linear`, `Cubic` or any function of time; None for a system without input. Pass an
-            `eqx.Module` rather than a new lambda where signals differ, so that a new signal does not recompile.
-        ts: Where the solution is wanted, in the system's unit of time, strictly increasing, two or more. The run
-            starts at `ts[0]`.
+        u: `ZeroOrderHold(ts, us)`, `Linear`, `Cubic` or any function of time; None for a system without input. If
+            signals change, pass an `eqx.Module` instead of a new lambda, so that a new signal does not recompile.
+        ts: Times of the solution, in the system's unit of time; at least two, strictly increasing. The run starts
+            at `ts[0]`.
         method: A Diffrax solver: `diffrax.Tsit5()` adaptive; `systems.RK4()` with `dt`.
-        dt: Given: constant steps, the longest one of at most `dt` that divides `ts[-1] - ts[0]`. A zero-order hold is
-            constant over a step (its value in the middle): let the samples fall on steps. None: adaptive steps, which
-            stop and restart at the jumps of a zero-order hold.
+        dt: Length of constant steps, reduced to divide `ts[-1] - ts[0]` evenly. A zero-order hold is constant over a
+            step (its value in the middle), so let the samples fall on steps. None: adaptive steps, which stop and
+            restart at the jumps of a zero-order hold.
         rtol: Relative tolerance of a step (adaptive only): 1e-6 in float64, 1e-4 in float32.
         atol: Absolute tolerance in the unit of `x` (adaptive only): 1e-8 in float64, 1e-6 in float32.
         adjoint: How to differentiate: `diffrax.RecursiveCheckpointAdjoint()` unless given.
-        throw: Raise when the run fails; False returns the result code (needed in a batch with lanes that may fail).
-        max_steps: The most steps, accepted and rejected.
+        throw: Whether a failure raises. Pass False in a batch that may contain failures, and look at `result`.
+        max_steps: Largest number of steps, accepted and rejected.
 
     Returns:
-        States, inputs and outputs at `ts`. After a failure the state is held at its last finite value and `lost`
-        counts the times at which it is.
+        States, inputs and outputs at `ts`. After a failure, the state keeps its last finite value; `lost` counts the
+        times `ts` after the failure.
 
     Raises:
         ValueError: `ts` not increasing, `dt <= 0`, tolerances with `dt`, a state derivative unlike the state, no
@@ -92,8 +93,8 @@ def simulate(
         TypeError: `u` is an array.
         RuntimeError: With `throw`, `RESULTS.diverged`, `max_steps_reached` and the other results of Diffrax.
 
-    Gradient: by `adjoint`. With adaptive steps at jumps, and up to a failure, derivatives are those of the run; with
-    constant steps that overflow they may not be finite (`rollout` guards against that).
+    Gradient: by `adjoint`. Derivatives are those of the computed run, up to a failure. If constant steps overflow, they
+    may not be finite; `rollout` guards against that.
 
     Examples:
         ```python

@@ -1,4 +1,4 @@
-"""Checks of a time grid at the public door."""
+"""Checks of time grids."""
 
 from typing import Any
 
@@ -39,7 +39,12 @@ def samples(ts: Float[Array, " time"], us: Any) -> Any:
         array = jnp.asarray(leaf)
         if array.ndim == 0 or array.shape[0] != ts.shape[0]:
             name = f"us{jax.tree_util.keystr(path)}"
-            raise invalid(name, f"shape {array.shape}", f"({ts.shape[0]}, ...), one entry per time", "match `ts`")
+            raise invalid(
+                name,
+                f"shape {array.shape}",
+                f"({ts.shape[0]}, ...), one entry per time",
+                "give one entry per time in `ts`",
+            )
         return array if eqx.is_inexact_array(array) else array.astype(ts.dtype)
 
     return jax.tree_util.tree_map_with_path(check, us)

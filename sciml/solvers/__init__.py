@@ -1,4 +1,4 @@
-"""Solvers: produce a decision by optimisation, exactly, in batches, with derivatives."""
+"""Solvers: optimisation of programs, in batches and with derivatives of the solutions."""
 
 from ._abstract import AbstractSolver as AbstractSolver, Guess as Guess, Point as Point, SolveStats as SolveStats
 from ._adjoint import KKTAdjoint as KKTAdjoint

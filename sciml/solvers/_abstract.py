@@ -1,4 +1,4 @@
-"""The protocol that every solver follows, and the counters that it reports."""
+"""The interface of all solvers, and their statistics."""
 
 from abc import abstractmethod
 from typing import Any
@@ -14,7 +14,7 @@ from ..programs import FlatProgram, Residual
 
 
 class SolveStats(eqx.Module):
-    """How a solve went, one value per instance. Carries no derivatives."""
+    """Statistics of a solve, one value per instance; they carry no derivatives."""
 
     steps: Int[Array, "*batch"]
     """Iterations, each with at most one factorisation of the Newton matrix per trial regularisation."""
@@ -29,7 +29,7 @@ class SolveStats(eqx.Module):
 
 
 class Point(eqx.Module):
-    """A primal-dual point over vectors, unscaled: what a solver hands back and what the derivative is taken at."""
+    """An unscaled primal-dual point over vectors, as a solver returns it; derivatives are taken there."""
 
     x: Float[Array, "*batch n"]
     ineq: Float[Array, "*batch g"]
@@ -37,25 +37,25 @@ class Point(eqx.Module):
 
 
 class Guess(eqx.Module):
-    """A decision that might be a good start, for `warm` of `solve` and `solve_batch` with the solver `Race`.
+    """A decision that may be a good start, for instance a network's; pass it as `warm` with the solver `Race`.
 
     Args:
-        value: shaped like `z0`; a trained predictor gives a batch of them by `Guess(jax.vmap(predictor)(ps))`.
+        value: the decision, shaped like `z0`; a trained predictor gives a batch by `Guess(jax.vmap(predictor)(ps))`.
     """
 
     value: Any
 
 
 class AbstractSolver(eqx.Module):
-    """Strategies and tolerances, never the problem. One instance at a time; `vmap` makes the batch.
+    """The interface of a solver: options and tolerances, never the problem; subclass it for a solver of your own.
 
-    `solve` calls `prepare` once, outside the loop (what it returns stays unbatched where it does not depend on the
-    instance), then `init`, then `step` until `done`, then `finish`. A state holds arrays only.
+    `solve` calls `prepare` once, then `init`, then `step` until `done`, then `finish`. `prepare` is outside the loop:
+    its results stay unbatched if they do not depend on the instance. Write for one instance; states hold arrays only.
     """
 
     @property
     def uses_start(self) -> bool:
-        """Whether `init` looks at the decision that it is given."""
+        """Whether `init` uses the start `z0`."""
         return True
 
     @property
@@ -64,12 +64,12 @@ class AbstractSolver(eqx.Module):
         return False
 
     def suited(self, program: FlatProgram) -> FlatProgram:
-        """The program with this solver's choice of how recursions over its stages are run; as it is by default."""
+        """The program, with this solver's recursion over its stages; unchanged by default."""
         return program
 
     @abstractmethod
     def prepare(self, program: FlatProgram, p: Any) -> Any:
-        """What the loop needs and does not change: bounds, shared factorisations."""
+        """The constants of the loop, such as bounds and shared factorisations."""
 
     @abstractmethod
     def init(self, program: FlatProgram, constants: Any, x0: Float[Array, " n"], p: Any, warm: Any) -> Any:
@@ -77,19 +77,19 @@ class AbstractSolver(eqx.Module):
 
     @abstractmethod
     def step(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> Any:
-        """The next state."""
+        """The state after one iteration."""
 
     @abstractmethod
     def done(self, state: Any) -> Bool[Array, ""]:
         """Whether to stop, in success or in failure."""
 
     def is_answer(self, state: Any) -> Bool[Array, ""]:
-        """Whether `finish` has something to return at the limit of steps: where the solver is done, by default."""
+        """Whether `finish` can return an answer at the limit of steps; by default, only if the solver is done."""
         return self.done(state)
 
     @abstractmethod
     def finish(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> tuple[Point, RESULTS, Any]:
-        """The unscaled primal-dual point, the outcome as the solver sees it, and (barrier, restorations)."""
+        """The unscaled primal-dual point, the result code of the solver, and (barrier, restorations)."""
 
 
 def check_guess(solver: AbstractSolver, warm: Any, z0: Any) -> None:

@@ -1,4 +1,4 @@
-"""How solutions are differentiated: a value, as in Optimistix."""
+"""The default derivative of solutions, as an Optimistix adjoint."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,18 +16,18 @@ from ._sensitivity import AbstractSensitivity, ActiveSet, check_sensitivity, con
 
 
 class KKTAdjoint(optx.AbstractAdjoint):
-    """The default derivative of `solve`: the implicit function theorem on the KKT conditions, safe in batches.
+    """The default derivative of `solve`, by the implicit function theorem on the KKT conditions; safe in batches.
 
-    The same derivative as `optimistix.ImplicitAdjoint()`, by linear algebra that fits the program. A singular system
-    gives a finite derivative instead of an exception, and a failed instance gives zero (`stats.has_derivative` says
-    which). Forward and reverse mode, and higher derivatives.
+    It equals the derivative of `optimistix.ImplicitAdjoint()`, with linear algebra that exploits the structure of the
+    program. A singular system gives a finite derivative instead of an exception. A failed instance gives zero, and
+    `stats.has_derivative` is then false. Works in forward and reverse mode, and for higher derivatives.
 
     Args:
         sensitivity: `ActiveSet()` for the exact derivative, `Smoothed(mu)` for one that is smooth across changes of the
-            active set, `LeastNorm()` where active constraints depend on each other.
+            active set, `LeastNorm()` where active constraints are linearly dependent.
 
     Raises:
-        TypeError: if `sensitivity` is of another kind.
+        TypeError: if `sensitivity` is not an `AbstractSensitivity`.
     """
 
     sensitivity: AbstractSensitivity = ActiveSet()

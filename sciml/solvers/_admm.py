@@ -1,4 +1,4 @@
-"""Operator splitting for convex quadratic programs: matrix products only, with one factorisation for a whole batch."""
+"""Operator splitting for convex quadratic programs, with one factorisation for a whole batch."""
 
 from typing import Any
 
@@ -51,28 +51,28 @@ class ADMMState(eqx.Module):
 
 
 class ADMM(AbstractSolver):
-    """Operator splitting (OSQP's) for a convex `QuadraticProgram`, diagonalised once for all penalties.
+    """OSQP's operator splitting (ADMM) for a convex `QuadraticProgram`, with one factorisation for a whole batch.
 
-    Choose it for batches that share their matrices `Q`, `A`, `G` and differ in `q`, `b`, `h` and bounds only:
-    equalities are eliminated and one eigendecomposition is made for the whole batch, after which an iteration is two
-    products with shared matrices, whatever the penalty of each instance. Where matrices differ between instances, or
-    programs are badly conditioned, choose `InteriorPointQP`. A `Q` that is not convex is `stalled`.
+    Choose it for batches that share the matrices `Q`, `A`, `G` and differ in `q`, `b`, `h` and bounds only. It
+    eliminates the equalities and computes one eigendecomposition for the whole batch. An iteration is then two products
+    with shared matrices, although each instance adapts its penalty. If matrices differ between instances, or programs
+    are badly conditioned, choose `InteriorPointQP`. A nonconvex `Q` ends as `stalled`.
 
     Args:
-        tol: a success has an *unscaled* KKT residual of at most this; default 1e-9 in float64 and 1e-5 in float32.
-        stall_tol: where progress ends, still a success up to this; default `10 tol`.
+        tol: largest *unscaled* KKT residual of a success; default 1e-9 in float64 and 1e-5 in float32.
+        stall_tol: tolerance that still counts as a success where progress stops; default `10 tol`.
         relaxation: over-relaxation, between 0 and 2.
-        penalty: the first penalty `ρ`; by default it balances curvature and rows. It adapts to each instance.
-        iterations: of splitting in one step, between two evaluations of the residual.
-        certainty: relative size of what may be left of a certificate of infeasibility or unboundedness; default 1e-6
+        penalty: initial penalty `ρ`, which adapts to each instance; by default it balances curvature and rows.
+        iterations: number of splitting iterations per step, between two evaluations of the residual.
+        certainty: relative tolerance of certificates of infeasibility and unboundedness; default 1e-6
             in float64 and 1e-4 in float32.
-        equilibrations: rounds of row and column scaling.
+        equilibrations: number of rounds of row and column scaling.
 
     Gradient: by the `adjoint` of `solve`, never through the iterations.
 
     Source: Stellato, Banjac, Goulart, Bemporad & Boyd (2020), OSQP: an operator splitting solver for quadratic
     programs, DOI 10.1007/s12532-020-00179-2. Deviations: equalities are eliminated; generalised eigenvalues instead of
-    a factorisation, so that the penalty may change freely; the active set is solved for repeatedly within the loop.
+    a factorisation, so that the penalty may change freely; the loop repeatedly solves for the active set.
 
     Examples:
         ```python
@@ -93,7 +93,7 @@ class ADMM(AbstractSolver):
 
     @property
     def uses_start(self) -> bool:
-        """No: it has a start of its own."""
+        """False: the solver computes its own start and ignores `z0`."""
         return False
 
     def prepare(self, program: FlatProgram, p: Any) -> ADMMConstants:
@@ -175,7 +175,7 @@ class ADMM(AbstractSolver):
         return ADMMState(at, y, z, eta, rho, active, passes, best, age, stop, result)
 
     def done(self, state: ADMMState) -> Bool[Array, ""]:
-        """Whether the instance converged or failed."""
+        """Whether to stop: the instance converged or failed."""
         return state.stopped
 
     def finish(

@@ -54,30 +54,30 @@ class AugmentedLagrangianState(eqx.Module):
 
 
 class AugmentedLagrangian(AbstractSolver):
-    """Minimises augmented Lagrangians, one after the other, by products with the Hessian only.
+    """A matrix-free augmented Lagrangian method for large or degenerate programs; it uses Hessian-vector products only.
 
-    Choose it for programs with thousands of decisions, where no matrix fits, and for degenerate ones, whose active
-    constraints depend on each other or whose multipliers are not bounded: it needs no constraint qualification to make
-    progress. On small dense programs `InteriorPoint` is faster. It forms neither Hessian nor Jacobian, apart from
-    `polish`, and from derivatives of the solution, which factorise a matrix of the size of the decision.
+    Choose it for programs with thousands of decisions, whose matrices do not fit into memory, and for programs with
+    linearly dependent active constraints or unbounded multipliers: it needs no constraint qualification to make
+    progress. For small dense programs, `InteriorPoint` is faster. Only `polish` and the derivative of the solution form
+    a matrix of the size of the decision.
 
-    One iteration minimises the augmented Lagrangian of Powell, Hestenes and Rockafellar to a tolerance that tightens
-    from iteration to iteration, then updates the multipliers, and raises the penalty only where the infeasibility has
-    not halved. Bounds are kept by the inner minimiser. Once an iterate is close, a few Newton steps on the active set
-    give the last digits. A stationary point of the violation that is not feasible is `RESULTS.infeasible`.
+    Each iteration minimises the augmented Lagrangian of Powell, Hestenes and Rockafellar to a decreasing tolerance,
+    then updates the multipliers. It raises the penalty only if the infeasibility has not halved. The inner minimiser
+    satisfies the bounds. Close to the solution, a few Newton steps on the active set give the last digits. An
+    infeasible stationary point of the violation ends as `RESULTS.infeasible`.
 
     Args:
-        tol: a success has an *unscaled* KKT residual (stationarity, violation, complementarity, dual sign) of at most
-            this; default 1e-8 in float64 and 1e-4 in float32.
-        stall_tol: where nothing improves the iterate, still a success up to this; default `100 tol`.
-        inner: minimises within bounds; any `optimistix.AbstractMinimiser`. Bounds are kept by `ProjectedNewton`; with
-            another one, such as `optimistix.LBFGS`, they are inequalities and the functions are evaluated outside them.
-        inner_steps: most inner iterations of one outer iteration; what they leave undone, the next one goes on with.
-            In a batch every lane waits for the slowest one's.
-        polish: the Newton polish; None for none.
+        tol: largest *unscaled* KKT residual (stationarity, violation, complementarity, dual sign) of a success;
+            default 1e-8 in float64 and 1e-4 in float32.
+        stall_tol: tolerance that still counts as a success where progress stops; default `100 tol`.
+        inner: the inner minimiser, any `optimistix.AbstractMinimiser`. `ProjectedNewton` stays within the bounds. With
+            another one, such as `optimistix.LBFGS`, bounds are inequalities, and functions are evaluated outside them.
+        inner_steps: largest number of inner iterations per outer iteration; the next outer iteration continues an
+            unfinished minimisation. In a batch, all lanes wait for the slowest one.
+        polish: the Newton polish at the end; None for no polish.
         scale_to: the objective and every constraint row are scaled so that no gradient is much longer than this at the
             start.
-        unbounded_at: a feasible iterate with an entry beyond this is reported as `RESULTS.unbounded`.
+        unbounded_at: entry size beyond which a feasible iterate is reported as `RESULTS.unbounded`.
 
     Gradient: by the `adjoint` of `solve`, never through the iterations.
 
@@ -101,7 +101,7 @@ class AugmentedLagrangian(AbstractSolver):
             fix = "pass an instance, such as `ProjectedNewton()`"
             raise wrong_type("inner", repr(self.inner), "an `optimistix.AbstractMinimiser`", fix)
         if self.inner_steps < 1:
-            raise invalid("inner_steps", str(self.inner_steps), "at least 1", "leave it out for its default")
+            raise invalid("inner_steps", str(self.inner_steps), "at least 1", "leave it out to use its default")
 
     @property
     def keeps_bounds(self) -> bool:
@@ -109,7 +109,7 @@ class AugmentedLagrangian(AbstractSolver):
         return isinstance(self.inner, ProjectedNewton)
 
     def prepare(self, program: FlatProgram, p: Any) -> Limits:
-        """The bounds at `p`."""
+        """The bounds at the instance `p`."""
         return program.limits(p)
 
     def init(self, program: FlatProgram, constants: Limits, x0: Array, p: Any, warm: Any) -> AugmentedLagrangianState:
@@ -188,7 +188,7 @@ class AugmentedLagrangian(AbstractSolver):
         return eqx.tree_at(lambda s: (s.stopped, s.result), moved, (stop | done, result))
 
     def done(self, state: AugmentedLagrangianState) -> Bool[Array, ""]:
-        """Whether the instance converged or failed."""
+        """Whether to stop: the instance converged or failed."""
         return state.stopped
 
     def finish(
@@ -262,7 +262,7 @@ class AugmentedLagrangian(AbstractSolver):
         return worn_out | lost | hopeless, result
 
     def _point(self, scaling: Scaling, x: Array, dual: Array, eq: Array) -> Point:
-        """The iterate with its scaling undone."""
+        """The unscaled answer with its multipliers."""
         ineq = dual[: scaling.ineq.size] * scaling.ineq / scaling.objective
         return Point(x, ineq, eq * scaling.eq / scaling.objective)
 

@@ -43,21 +43,21 @@ class BoxState(eqx.Module):
 
 
 class BoxNewton(AbstractSolver):
-    """Newton's method on the entries that no bound holds, for a `QuadraticProgram` with bounds only.
+    """Projected Newton's method for a `QuadraticProgram` with bounds only.
 
-    Choose it for tiny dense programs (up to about ten variables) in large batches, such as the inputs of one stage in
-    differential dynamic programming, or a least-squares problem with limits: an iteration costs one factorisation,
-    few are needed, the answer is exact to rounding with an exact active set, and it satisfies its bounds exactly.
-    It starts from `z0`, projected; near the solution one or two iterations are left.
+    Choose it for large batches of small dense programs (up to about ten variables), such as the inputs of one stage in
+    differential dynamic programming, or bounded least squares. An iteration costs one factorisation, and few are
+    needed. The answer satisfies its bounds exactly and is accurate to rounding, with an exact active set. It starts
+    from the projection of `z0`; from a good start it takes one or two iterations.
 
-    A `Q` that is not positive semidefinite on the entries that are free is `stalled`, never a success: a success is
-    a minimiser, of a convex program the global one. A program that is flat in combinations of entries, of which some
-    have a bound on one side only, may stall too: choose `InteriorPointQP` for those.
+    A success is a minimiser, and the global one if the program is convex. If `Q` is not positive semidefinite on the
+    free entries, the result is `stalled`. A program with a flat direction in which only one side is bounded may stall
+    too: choose `InteriorPointQP` for it.
 
     Args:
-        tol: a success has a KKT residual of at most this; default 1e-9 in float64 and 1e-5 in float32.
-        stall_tol: where round-off stops the progress, still a success up to this; default `10 tol`.
-        shift: relative regularisation of the diagonal of `Q`, for those that are singular; default 1e-10 in float64
+        tol: largest KKT residual of a success; default 1e-9 in float64 and 1e-5 in float32.
+        stall_tol: tolerance that still counts as a success where round-off stops progress; default `10 tol`.
+        shift: relative regularisation of the diagonal of a singular `Q`; default 1e-10 in float64
             and 1e-6 in float32.
 
     Gradient: by the `adjoint` of `solve`, never through the iterations.
@@ -133,7 +133,7 @@ class BoxNewton(AbstractSolver):
         return BoxState(x, slope, residual, best, age, success | worn_out | unbounded, result)
 
     def done(self, state: BoxState) -> Bool[Array, ""]:
-        """Whether the instance converged or failed."""
+        """Whether to stop: the instance converged or failed."""
         return state.stopped
 
     def finish(

@@ -13,21 +13,20 @@ from ._sensitivity import AbstractSensitivity, ActiveSet, check_sensitivity, Hea
 def derivative_health(
     program: AbstractProgram, solution: Solution, p: Any = None, *, sensitivity: AbstractSensitivity = ActiveSet()
 ) -> Health:
-    """How far the derivative of `solution` can be trusted, for one instance; `jax.vmap` makes the batch.
+    """A report on how far the derivative of `solution` can be trusted, for one instance; `jax.vmap` makes the batch.
 
     Args:
         program: the program that was solved.
-        solution: what `solve` returned.
+        solution: the return value of `solve`.
         p: the instance.
         sensitivity: how the solution is differentiated, as in `KKTAdjoint`.
 
     Returns:
-        `Health`: strict-complementarity margin, smallest pivot, residual of the linear solve, relative error to
-        be expected of the derivative. A failed instance has a margin and a pivot of zero; residual and error are
-        infinite.
+        `Health`: margin of strict complementarity, smallest pivot, residual of the linear solve, and estimated relative
+        error of the derivative. For a failed instance, margin and pivot are zero, residual and error infinite.
 
     Raises:
-        TypeError: if `sensitivity` is of another kind.
+        TypeError: if `sensitivity` is not an `AbstractSensitivity`.
 
     Gradient: none (zero).
     """

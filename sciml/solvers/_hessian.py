@@ -73,7 +73,7 @@ class ShiftedModel(eqx.Module):
 
 
 class AbstractHessian(eqx.Module):
-    """Which Hessian the quadratic models of `SQP` have. It decides about steps, not about what a solution is."""
+    """The Hessian of the quadratic models of `SQP`; it affects the steps, not the solution."""
 
     @abstractmethod
     def evaluate(
@@ -83,21 +83,21 @@ class AbstractHessian(eqx.Module):
 
     @abstractmethod
     def convexify(self, model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
-        """The model with what makes it convex.
+        """The model, modified to be convex.
 
         Args:
             model: of `evaluate`.
-            active: 1 in rows that are thought to be active, else 0.
+            active: 1 for rows estimated to be active, else 0.
             last: the shift of the last iteration, raised after a failed step.
         """
 
 
 class ExactHessian(AbstractHessian):
-    """The second derivatives of the Lagrangian: quadratic convergence, and shifts where they are not convex.
+    """The exact Hessian of the Lagrangian, for quadratic convergence; the default.
 
-    Where the Hessian is not positive definite on the null space of the equalities, weights of the rows active in the
-    last model are added, then larger ones, and if they do not suffice, the smallest multiple of the identity of a
-    ladder, in the units in which `SQP` measures the decision.
+    If the Hessian is not positive definite on the null space of the equalities, weights of the rows active in the last
+    model are added, then larger ones. If these do not suffice, the smallest sufficient multiple of the identity from a
+    sequence is added, in the units in which `SQP` scales the decision.
 
     Source: Nocedal & Wright (2006), Numerical Optimization, sections 18.1 and 3.4.
     """
@@ -105,21 +105,21 @@ class ExactHessian(AbstractHessian):
     def evaluate(
         self, program: FlatProgram, x: Vector, multipliers: Multipliers, scaling: Scaling, p: Any
     ) -> Evaluation:
-        """With `∇²f + Σ λ ∇²g + Σ ν ∇²h`."""
+        """Values and derivatives at `x`, with the Hessian `∇²f + Σ λ ∇²g + Σ ν ∇²h`."""
         return evaluate(program, x, multipliers, scaling, p, jnp.asarray(False))
 
     def convexify(self, model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
-        """With weights of the active rows, or a shift of a ladder, where it is not so on the equalities' null space."""
+        """The model with weights of active rows or a shift, if it is not convex on the equalities' null space."""
         return _definite(model, active, last)
 
 
 class GaussNewton(AbstractHessian):
-    """`Jᵀ J` for an objective `½ |residual|²`: first derivatives alone, and never indefinite.
+    """The Gauss-Newton Hessian `Jᵀ J` of an objective `½ |residual|²`: first derivatives only, never indefinite.
 
-    Choose it for least squares, above all where residuals are small at the solution: there it converges nearly as fast
-    as exact second derivatives, at the price of a Jacobian. The curvature of residuals and constraints is left out, so
-    that convergence is linear where they matter, and can fail where they dominate. Objective and constraints stay those
-    of the program; the residual shapes the model alone.
+    Choose it for least squares with small residuals at the solution: it then converges nearly as fast as exact second
+    derivatives, for the cost of a Jacobian. It neglects the curvature of residuals and constraints. Convergence is
+    therefore linear where these matter, and may fail where they dominate. The residual affects the quadratic model
+    only; objective and constraints are those of the program.
 
         SQP(hessian=GaussNewton(lambda z, p: model(z, p.times) - p.readings))
 
@@ -127,7 +127,7 @@ class GaussNewton(AbstractHessian):
 
     Args:
         residual: `(z, p) -> pytree` such that the objective is `½ Σ residual²`, up to what is linear. A least-squares
-            cost without the half has the residual `√2 r`. What varies has to come by `p`, not by closure.
+            cost without the factor ½ has the residual `√2 r`. Pass varying data in `p`, not by closure.
 
     Raises:
         ValueError: when solved, if the program has stages: `J` would be dense.
@@ -142,7 +142,7 @@ class GaussNewton(AbstractHessian):
     def evaluate(
         self, program: FlatProgram, x: Vector, multipliers: Multipliers, scaling: Scaling, p: Any
     ) -> Evaluation:
-        """With `Jᵀ J`, in the objective's scaling."""
+        """Values and derivatives at `x`, with the Hessian `Jᵀ J` in the objective's scaling."""
         if program.structure is not None:
             fix = "write `StageGaussNewton(stage=..., terminal=...)`, whose residuals are of one stage each"
             raise invalid("hessian", "GaussNewton", "a Hessian by stages for a program of optimal control", fix)
@@ -150,16 +150,17 @@ class GaussNewton(AbstractHessian):
         return evaluate(program, x, multipliers, scaling, p, jnp.asarray(False), Residuals(whole))
 
     def convexify(self, model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
-        """As it is, except after failed steps."""
+        """The model itself, which is convex, with a shift after failed steps."""
         return ShiftedModel(model, _eased(model, last), jnp.zeros_like(active), _unit(model))
 
 
 class StageGaussNewton(AbstractHessian):
-    """`Jᵀ J` for optimal control with the cost `Σ_k ½ |stage residual|² + ½ |terminal residual|²`, stage by stage.
+    """The Gauss-Newton Hessian of optimal control, stage by stage, for least-squares costs.
 
-    Choose it for tracking in predictive control: no second derivatives of dynamics and path limits, a convex model of
-    every stage, and the real-time iteration of `SQP` with `max_steps=1` as most codes have it. As for `GaussNewton`,
-    the objective is that of the program.
+    The cost is `Σ_k ½ |stage residual|² + ½ |terminal residual|²`. Choose it for tracking in predictive control. It
+    needs no second derivatives of dynamics and path limits, and its model of every stage is convex. With `max_steps=1`,
+    `SQP` is then the usual real-time iteration. The residuals affect the quadratic model only; the objective is that of
+    the program.
 
         SQP(hessian=StageGaussNewton(lambda x, u, w, p: (3.0 * (x - w), 0.1 * u), lambda x, p: 10.0 * x))
 
@@ -167,7 +168,7 @@ class StageGaussNewton(AbstractHessian):
         stage: `(x, u, w, p) -> pytree`, the residual of one step, with the arguments of `OptimalControl.stage`.
         terminal: `(x_N, p) -> pytree`, or None.
 
-    Slacks of an `elastic` program count as linear. What varies has to come by `p` or `w`, not by closure.
+    Slacks of an `elastic` program have no curvature here. Pass varying data in `p` or `w`, not by closure.
 
     Raises:
         ValueError: when solved, if the program has no stages.
@@ -181,7 +182,7 @@ class StageGaussNewton(AbstractHessian):
     def evaluate(
         self, program: FlatProgram, x: Vector, multipliers: Multipliers, scaling: Scaling, p: Any
     ) -> Evaluation:
-        """With `Jᵀ J` in every stage, in the objective's scaling."""
+        """Values and derivatives at `x`, with the Hessian `Jᵀ J` of each stage in the objective's scaling."""
         staged, terminal = program.structure, self.terminal
         if staged is None:
             fix = "write `GaussNewton(residual)`, or make the program by `transcribe`"
@@ -192,20 +193,21 @@ class StageGaussNewton(AbstractHessian):
         return evaluate(program, x, multipliers, scaling, p, jnp.asarray(False), Residuals(end, each))
 
     def convexify(self, model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
-        """As it is, except after failed steps."""
+        """The model itself, which is convex, with a shift after failed steps."""
         return ShiftedModel(model, _eased(model, last), jnp.zeros_like(active), _unit(model))
 
 
 class Regularised(AbstractHessian):
-    """Another Hessian plus `shift` times the identity: shorter steps, as of Levenberg or of a proximal method.
+    """Another Hessian plus `shift` times the identity, for shorter steps, as in a proximal method.
 
-    Choose it where full steps are too bold: models that hold only nearby, a Gauss-Newton Hessian without full rank
-    (`Regularised(1e-3, GaussNewton(residual))` is Levenberg-Marquardt's), real-time iterations that must not jump.
-    The solution stays the same; convergence becomes linear, by about `shift / (shift + curvature)` an iteration.
+    Choose it if full steps are too long: for models that are accurate only nearby, for a rank-deficient Gauss-Newton
+    Hessian (`Regularised(1e-3, GaussNewton(residual))` is that of Levenberg-Marquardt), or for real-time iterations
+    that must not jump. The solution stays the same; convergence becomes linear, with a rate of about `shift / (shift +
+    curvature)`.
 
     Args:
         shift: `>= 0`, in the unit of the scaled objective's Hessian (see `scale_to` of `SQP`).
-        hessian: what it is added to.
+        hessian: the Hessian that the shift is added to.
 
     Source: Levenberg (1944), DOI 10.1090/qam/10666; Rockafellar (1976), Monotone operators and the proximal point
     algorithm, DOI 10.1137/0314056.
@@ -221,12 +223,12 @@ class Regularised(AbstractHessian):
     def evaluate(
         self, program: FlatProgram, x: Vector, multipliers: Multipliers, scaling: Scaling, p: Any
     ) -> Evaluation:
-        """As of the other Hessian, with the shift in the model."""
+        """Values and derivatives of the other Hessian, with the shift added to the model."""
         at = self.hessian.evaluate(program, x, multipliers, scaling, p)
         return eqx.tree_at(lambda at: at.model, at, at.model.shifted(jnp.asarray(self.shift, x.dtype)))
 
     def convexify(self, model: ScaledModel, active: Float[Array, " m"], last: Scalar) -> ShiftedModel:
-        """As the other Hessian."""
+        """The convex model of the other Hessian."""
         return self.hessian.convexify(model, active, last)
 
 

@@ -1,4 +1,4 @@
-"""A primal-dual interior-point method for dense nonlinear programs, one instance of a batch at a time."""
+"""A primal-dual interior-point method for nonlinear programs."""
 
 from typing import Any
 
@@ -30,26 +30,28 @@ _NEARLY_HOPELESS = 1e-2  # the same, for an instance that has no step left
 
 
 class InteriorPoint(AbstractSolver):
-    """Primal-dual interior point for nonconvex programs with equalities, inequalities and bounds.
+    """A primal-dual interior-point method for nonconvex programs with equalities, inequalities and bounds.
 
-    Choose it for dense programs up to a few hundred variables, in batches, where exact second derivatives are cheap.
-    Inequalities get slacks; bounds are kept strictly. Each iteration condenses the Newton system on the decision,
-    tests by Cholesky that the reduced Hessian is positive definite, shifts it where it is not, predicts how far the
-    barrier can be lowered, and picks a step from a short ladder by an exact-penalty merit function with a second-order
-    correction. Near the end it solves the equations of the active set instead. Where no step helps, it first regains
-    feasibility (Levenberg-Marquardt on the violation) and, at a stationary point of the violation,
-    reports `RESULTS.infeasible`.
+    Choose it for dense programs of up to a few hundred variables whose second derivatives are cheap, alone or in
+    batches. On optimal-control programs it is linear in the horizon.
+
+    Inequalities have slacks; bounds hold strictly. Each iteration condenses the Newton system on the decision and tests
+    by a Cholesky factorisation whether the reduced Hessian is positive definite; if not, it shifts the Hessian. It
+    predicts the next barrier parameter, and chooses one of several step lengths by an exact-penalty merit function with
+    a second-order correction. Near the solution it solves the equations of the active set instead. If no step
+    succeeds, it restores feasibility by Levenberg-Marquardt on the violation; at an infeasible stationary point of the
+    violation it reports `RESULTS.infeasible`.
 
     Args:
-        tol: a success has an *unscaled* KKT residual (stationarity, violation, complementarity, dual sign) of at most
-            this; default 1e-8 in float64 and 1e-4 in float32.
-        stall_tol: an iteration that round-off keeps from improving counts as a success up to this; default `100 tol`.
-        mu: first barrier parameter, in the scaled objective's unit.
-        warm_mu: first barrier parameter after a warm start (at least `tol`).
-        scale_to: the objective and every constraint row are scaled so that no gradient entry exceeds this at the start.
-        unbounded_at: a feasible iterate with an entry beyond this is reported as `RESULTS.unbounded`.
-        scan: how recursions over the stages of optimal control are run, of derivatives too: `Sequential()`, or
-            `Associative()` for a long horizon on a device that runs many operations at once.
+        tol: largest *unscaled* KKT residual (stationarity, violation, complementarity, dual sign) of a success;
+            default 1e-8 in float64 and 1e-4 in float32.
+        stall_tol: tolerance that still counts as a success where round-off stops progress; default `100 tol`.
+        mu: initial barrier parameter, in the unit of the scaled objective.
+        warm_mu: initial barrier parameter after a warm start, at least `tol`.
+        scale_to: largest gradient entry at the start, after scaling of the objective and every constraint.
+        unbounded_at: entry size beyond which a feasible iterate is reported as `RESULTS.unbounded`.
+        scan: recursion over the stages of optimal control, also for derivatives: `Sequential()`, or `Associative()` for
+            a long horizon on a device that runs many operations in parallel.
 
     Gradient: by the `adjoint` of `solve`, never through the iterations.
 
@@ -78,11 +80,11 @@ class InteriorPoint(AbstractSolver):
     scan: AbstractScan = Sequential()
 
     def suited(self, program: FlatProgram) -> FlatProgram:
-        """The program with the chosen recursion over its stages."""
+        """The program, with this solver's recursion over its stages."""
         return eqx.tree_at(lambda p: p.scan, program, self.scan, is_leaf=lambda x: x is None)
 
     def prepare(self, program: FlatProgram, p: Any) -> Constants:
-        """The bounds at `p`."""
+        """The bounds at the instance `p`."""
         lower, upper = program.limits(p)
         width = upper - lower
         size = jnp.maximum(1.0, jnp.abs(jnp.where(jnp.isfinite(lower), lower, 0.0)))
@@ -152,11 +154,11 @@ class InteriorPoint(AbstractSolver):
         return eqx.tree_at(lambda s: (s.stopped, s.result), tree_where(stop, state, moved), (stop, result))
 
     def done(self, state: State) -> Bool[Array, ""]:
-        """Whether the instance converged or failed."""
+        """Whether to stop: the instance converged or failed."""
         return state.stopped
 
     def finish(self, program: FlatProgram, constants: Constants, state: State, p: Any) -> tuple[Point, RESULTS, Any]:
-        """The iterate with its scaling undone."""
+        """The unscaled answer with its multipliers."""
         return _unscaled(constants, state), state.result, (state.mu, state.restorations)
 
     def _tolerances(self, dtype: Any) -> tuple[Scalar, Scalar]:

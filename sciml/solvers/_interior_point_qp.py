@@ -1,4 +1,4 @@
-"""A primal-dual interior-point method for convex quadratic programs, one instance of a batch at a time."""
+"""A primal-dual interior-point method for convex quadratic programs."""
 
 from typing import Any
 
@@ -58,22 +58,22 @@ class QPState(eqx.Module):
 
 
 class InteriorPointQP(AbstractSolver):
-    """Mehrotra's predictor-corrector for a `QuadraticProgram`, condensed on the null space of the equalities.
+    """Mehrotra's predictor-corrector method for a convex `QuadraticProgram`.
 
-    Choose it for dense convex quadratic programs of up to a few hundred variables, in batches. What the batch shares
-    is done once: scaling, elimination of a shared `A`, products of the columns of a shared `G`. Each iteration
-    costs one Cholesky factorisation. Dependent rows of `A`, infinite bounds, missing blocks and `Q = 0` are legal.
-    At the end the active set is polished, so that the answer is as accurate as the arithmetic.
+    Choose it for dense convex quadratic programs of up to a few hundred variables, alone or in batches. Scaling, the
+    elimination of a shared `A` and products of the columns of a shared `G` are computed once per batch. Each iteration
+    costs one Cholesky factorisation. Linearly dependent rows of `A`, infinite bounds, missing blocks and `Q = 0` are
+    allowed. A final active-set step makes the answer accurate to rounding.
 
     Args:
-        tol: a success has an *unscaled* KKT residual of at most this; default 1e-9 in float64 and 1e-5 in float32.
-        stall_tol: where round-off stops the progress, still a success up to this; default `10 tol`. To each entry of
-            the residual ten roundings of the terms that it is made of are allowed on top: with a gradient of 1e10 in
-            float64 a success may report a `Residual.largest` of 2e-5. Where `stats.residual` is at most `tol`, it is
-            a success without allowance.
-        rho, delta: least primal and dual regularisation of the scaled Newton matrix; default by dtype. They
-            change the path to the solution, not the solution.
-        equilibrations: rounds of row and column scaling.
+        tol: largest *unscaled* KKT residual of a success; default 1e-9 in float64 and 1e-5 in float32.
+        stall_tol: tolerance that still counts as a success where round-off stops progress; default `10 tol`. Each entry
+            of the residual may exceed it by ten rounding errors of its terms: with a gradient of 1e10 in float64, a
+            success may report a `Residual.largest` of 2e-5. If `stats.residual` is at most `tol`, the success needed no
+            such allowance.
+        rho, delta: smallest primal and dual regularisation of the scaled Newton matrix; the default depends on the
+            dtype. They affect the iterations, not the solution.
+        equilibrations: number of rounds of row and column scaling.
 
     Gradient: by the `adjoint` of `solve`, never through the iterations.
 
@@ -98,11 +98,11 @@ class InteriorPointQP(AbstractSolver):
 
     @property
     def uses_start(self) -> bool:
-        """No: it has a start of its own."""
+        """False: the solver computes its own start and ignores `z0`."""
         return False
 
     def prepare(self, program: FlatProgram, p: Any) -> QPConstants:
-        """Scales and reduces the program."""
+        """The scaled program, reduced to the null space of its equalities."""
         return qp_constants(program, p, self.equilibrations)
 
     def init(self, program: FlatProgram, constants: QPConstants, x0: Array, p: Any, warm: Any) -> QPState:
@@ -258,11 +258,11 @@ class InteriorPointQP(AbstractSolver):
         return _System(qp, factors, weights, soft, barrier * state.slack, state.dual, barrier)
 
     def done(self, state: QPState) -> Bool[Array, ""]:
-        """Whether the instance converged or failed."""
+        """Whether to stop: the instance converged or failed."""
         return state.stopped
 
     def is_answer(self, state: QPState) -> Bool[Array, ""]:
-        """Also where the residual is small enough and only the active set is open still."""
+        """Whether the residual is small enough, even if the active set is not yet determined."""
         tol, _ = self._tolerances(state.x.dtype)
         return state.stopped | (state.residual <= 0.5 * tol)
 

@@ -1,4 +1,4 @@
-"""Moreau: an interior-point method on sparse matrices, called on the host with a whole batch at once."""
+"""The optional package Moreau: sparse quadratic programs, a batch at once on the host."""
 
 from functools import partial
 from typing import Any
@@ -20,15 +20,15 @@ _SUCCESS, _INFEASIBLE, _UNBOUNDED, _WORN_OUT, _OTHER = range(5)  # what the host
 class Moreau(AbstractExternal):
     """Sparse interior-point and active-set methods of the optional package Moreau, for convex quadratic programs.
 
-    Choose it for matrices that are mostly zeros, and too large for `InteriorPointQP`. Entries that are zero in the
-    whole batch are found when it is called and left out of the factorisation. Under `vmap` and in `solve_batch` the
-    batch is one call. It runs on the host in float64, whatever the device; a quadratic program of at most 500
-    variables is solved by the package's dual active-set method.
+    Choose it for sparse programs that are too large for `InteriorPointQP`. Each call finds the entries that are zero in
+    the whole batch and leaves them out of the factorisation. Under `vmap` and in `solve_batch`, the batch is one call.
+    It always runs on the host in float64. The package solves quadratic programs of at most 500 variables by its dual
+    active-set method.
 
     Args:
-        tol: a success has an *unscaled* KKT residual of at most this; default 1e-8 in float64 and 1e-4 in float32.
-        steps: most iterations of the interior-point method.
-        polish: of the package's answer where it misses `tol`; None for none.
+        tol: largest *unscaled* KKT residual of a success; default 1e-8 in float64 and 1e-4 in float32.
+        steps: largest number of interior-point iterations.
+        polish: improves an answer of the package that misses `tol`; None for no improvement.
 
     Raises:
         ImportError: if `moreau` is not installed. ValueError: if the program is not a `QuadraticProgram`.
@@ -46,11 +46,11 @@ class Moreau(AbstractExternal):
 
     @property
     def uses_start(self) -> bool:
-        """No: it has a start of its own."""
+        """False: the solver computes its own start and ignores `z0`."""
         return False
 
     def answer(self, data: Quadratic, limits: tuple[Array, Array], start: Point, tol: Scalar) -> tuple[Point, RESULTS]:
-        """By one call on the host."""
+        """The answer of the package, from one call on the host."""
         needed("moreau", "Moreau()")
         shape = lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype)
         out = (shape(data.q), shape(data.h), shape(data.b), jax.ShapeDtypeStruct((), np.int32))

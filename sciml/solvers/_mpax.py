@@ -1,4 +1,4 @@
-"""MPAX: first-order methods for linear and quadratic programs, compiled with the rest of the program."""
+"""The optional package MPAX: first-order methods for linear and quadratic programs."""
 
 from dataclasses import replace
 
@@ -17,17 +17,17 @@ from ._polish import AbstractPolish, NewtonPolish
 class MPAX(AbstractExternal):
     """Primal-dual hybrid gradients of the optional package MPAX, for large linear and convex quadratic programs.
 
-    Choose it where the factorisations of `InteriorPointQP` no longer fit: an iteration is two products with the
-    constraints' matrices, on any device. It needs thousands of them, and many more where a program is badly
-    conditioned; `polish` adds the last digits. Matrices are dense. In a batch its loop carries them for every instance.
+    Choose it where the factorisations of `InteriorPointQP` do not fit into memory. An iteration is two products with
+    the constraint matrices, on any device. It needs thousands of iterations, and many more if a program is badly
+    conditioned; `polish` gives the last digits. Matrices are dense, and a batch holds them once per instance.
 
     Args:
-        tol: a success has an *unscaled* KKT residual of at most this; default 1e-8 in float64 and 1e-4 in float32.
-        loops: most rounds of 64 iterations. An infeasible quadratic program takes all of them, because the package
-            looks for certificates in linear ones only.
-        accuracy: what the package is asked for, absolute and relative; default `tol / 20`. With a `polish` that fits
-            the program, 1e-5 is enough.
-        polish: of the package's answer where it misses `tol`; None for none.
+        tol: largest *unscaled* KKT residual of a success; default 1e-8 in float64 and 1e-4 in float32.
+        loops: largest number of rounds of 64 iterations. An infeasible quadratic program takes all of them, because the
+            package finds certificates of infeasibility for linear programs only.
+        accuracy: absolute and relative tolerance of the package; default `tol / 20`. With a `polish` that can handle
+            the program, 1e-5 suffices.
+        polish: improves an answer of the package that misses `tol`; None for no improvement.
 
     Raises:
         ImportError: if `mpax` is not installed.
@@ -45,7 +45,7 @@ class MPAX(AbstractExternal):
     polish: AbstractPolish | None = NewtonPolish()
 
     def answer(self, data: Quadratic, limits: tuple[Array, Array], start: Point, tol: Scalar) -> tuple[Point, RESULTS]:
-        """By raPDHG. MPAX asks for `G x >= h`, and its Lagrangian is `f - yᵀ(K x - k)`."""
+        """The answer by raPDHG. MPAX expects `G x >= h`; its Lagrangian is `f - yᵀ(K x - k)`."""
         mpax = needed("mpax", "MPAX()")
         if data.b.size + data.h.size == 0:
             fix = "use `BoxNewton`, or `InteriorPointQP`"

@@ -17,7 +17,7 @@ Limits = tuple[Array, Array]
 
 
 class AbstractPolish(eqx.Module):
-    """How the last digits are found once the active set is known."""
+    """A method for the last digits of a solution, from an estimate of its active set."""
 
     @abstractmethod
     def __call__(
@@ -27,14 +27,14 @@ class AbstractPolish(eqx.Module):
 
 
 class NewtonPolish(AbstractPolish):
-    """Newton's method on the optimality conditions of the active set, which each step estimates anew.
+    """Newton's method on the optimality conditions of the active set, which is estimated again in each step.
 
-    A step factorises the KKT matrix as derivatives do: dense, or by stages for optimal control. Where its Hessian is
-    not positive definite on the active constraints no step is taken, so that a saddle is never the answer.
+    A step factorises the KKT matrix as derivatives do: dense, or by stages for optimal control. It takes no step if the
+    Hessian is not positive definite on the active constraints, so that it never returns a saddle point.
 
     Args:
-        steps: most Newton steps of one polish.
-        largest: programs without stages that have more decisions than this are left alone: no matrix is formed.
+        steps: largest number of Newton steps.
+        largest: largest number of decisions; larger programs without stages are not polished, so no matrix is formed.
     """
 
     steps: int = eqx.field(static=True, default=6)

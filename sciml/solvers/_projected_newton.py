@@ -38,18 +38,19 @@ class ProjectedNewtonState(eqx.Module):
 
 
 class ProjectedNewton(optx.AbstractMinimiser):
-    """Newton's method within bounds by conjugate gradients: needs products with the Hessian, never the Hessian.
+    """A matrix-free Newton method for minimisation within bounds, by truncated conjugate gradients.
 
-    Entries that are at a bound, and would leave, stay there; in the others conjugate gradients solve for a Newton step
-    until it is good enough, reaches the radius, or meets a direction of negative curvature, along which it goes to the
-    radius. The step is shortened along its projection onto the bounds until the function decreases.
+    Choose it as `inner` of `AugmentedLagrangian`, or as an `optimistix.AbstractMinimiser` over one vector. It takes the
+    `options` `lower` and `upper` (vectors, infinite where there is no bound) and `tol` (in place of `atol`).
 
-    It is an `optimistix.AbstractMinimiser` over one vector, and understands these `options`: `lower` and `upper`
-    (vectors, infinite where there is no bound), `tol` (in place of `atol`).
+    Entries at a bound that the gradient pushes outwards stay fixed. For the others, conjugate gradients compute a
+    Newton step, until it is accurate enough, reaches the trust radius, or meets a direction of negative curvature,
+    which it follows to the radius. The step is shortened along its projection onto the bounds until the function
+    decreases.
 
     Args:
-        atol: it ends where no entry of the projected gradient is larger.
-        cg_steps: most iterations of conjugate gradients, each one product with the Hessian, for one step.
+        atol: largest entry of the projected gradient at which it stops.
+        cg_steps: largest number of conjugate-gradient iterations per step; each is one Hessian-vector product.
 
     Source: Bertsekas (1982), Projected Newton methods for optimization problems with simple constraints, DOI
     10.1137/0320018, for the set of bounds that count as active; Steihaug (1983), The conjugate gradient method and
@@ -69,7 +70,7 @@ class ProjectedNewton(optx.AbstractMinimiser):
     def init(
         self, fn: Callable, y: Vector, args: Any, options: dict[str, Any], f_struct: Any, aux_struct: Any, tags: Any
     ) -> ProjectedNewtonState:
-        """Nothing is evaluated yet: the first step looks at the start."""
+        """The initial state; the first step evaluates the start."""
         zero, huge = jnp.zeros((), y.dtype), jnp.full((), jnp.inf, y.dtype)
         none, no = jnp.zeros_like(y), jnp.asarray(False)
         return ProjectedNewtonState(huge, none, none, zero + 1.0, huge, huge, jnp.asarray(0), no, ~no)
@@ -77,7 +78,7 @@ class ProjectedNewton(optx.AbstractMinimiser):
     def step(
         self, fn: Callable, y: Vector, args: Any, options: dict[str, Any], state: ProjectedNewtonState, tags: Any
     ) -> tuple[Vector, ProjectedNewtonState, Any]:
-        """Judges the step that is tried; if it is accepted, finds the next one."""
+        """Accepts or rejects the trial step; after acceptance, computes the next one."""
         lower, upper = _limits(options, y)
         dtype = y.dtype
         trial = jnp.clip(y + state.length * state.step, lower, upper)
@@ -134,7 +135,7 @@ class ProjectedNewton(optx.AbstractMinimiser):
         tags: Any,
         result: optx.RESULTS,
     ) -> tuple[Vector, Any, dict[str, Any]]:
-        """Nothing is left to do."""
+        """The result, unchanged."""
         return y, aux, {}
 
 

@@ -1,4 +1,4 @@
-"""Two starts for one instance, and the better of them runs."""
+"""A solver that chooses the better of two starts."""
 
 from typing import Any
 
@@ -14,23 +14,22 @@ _NEGLIGIBLE = 1e-6  # a violation that starts may have
 
 
 class Race(AbstractSolver):
-    """Any solver, started from the better of the cold and the warm start, instance by instance.
+    """Runs another solver from the better of the cold and the warm start, instance by instance.
 
-    A warm start from yesterday's solution or from a learned predictor saves steps for most instances of a batch and
-    costs steps where it is bad. This evaluates both starts once each, before the loop. Against a `state`, the one
-    with the smaller largest entry of the unscaled KKT residual runs; against a `Guess`, which has no multipliers, the
-    one with the smaller violation (beyond 1e-6), and of two without the one with the smaller objective. The cold one
-    runs on a tie, and where the warm one is not finite.
+    Choose it if some warm starts of a batch may be bad: an earlier solution or a network's prediction saves steps for
+    most instances, but costs steps where it is poor. Both starts are evaluated once, before the loop. If `warm` is a
+    `state`, the start with the smaller unscaled KKT residual (largest entry) runs. If `warm` is a `Guess`, which has no
+    multipliers, the start with the smaller violation runs; if neither is violated beyond 1e-6, the one with the smaller
+    objective. The cold start runs on a tie, and if the warm one is not finite.
 
     Args:
-        solver: what runs. Its `init` is called for `z0` without `warm`, and for the rival: with `warm`, the `state` of
-            an earlier solution, or from the decision in a `Guess` where its `uses_start` says that it looks at one.
+        solver: the solver to run. A `Guess` needs a solver that uses its start (`uses_start`).
 
     Raises:
         TypeError: if `solver` is a class, or `warm` neither a `Guess` nor a state of `solver`.
-        ValueError: if `solver` does not look at a start and `warm` is a `Guess`.
+        ValueError: if `warm` is a `Guess` and `solver` ignores its start.
 
-    Gradient: as `solver`.
+    Gradient: that of `solver`.
     """
 
     solver: AbstractSolver
@@ -42,20 +41,20 @@ class Race(AbstractSolver):
 
     @property
     def takes_guess(self) -> bool:
-        """Yes: it is a start to be tried."""
+        """True: a `Guess` is one of the two starts."""
         return True
 
     @property
     def uses_start(self) -> bool:
-        """As the solver."""
+        """Whether the wrapped solver uses the start `z0`."""
         return self.solver.uses_start
 
     def suited(self, program: FlatProgram) -> FlatProgram:
-        """As the solver."""
+        """The program as the wrapped solver adapts it."""
         return self.solver.suited(program)
 
     def prepare(self, program: FlatProgram, p: Any) -> Any:
-        """As the solver."""
+        """The constants of the wrapped solver."""
         return self.solver.prepare(program, p)
 
     def init(self, program: FlatProgram, constants: Any, x0: Float[Array, " n"], p: Any, warm: Any) -> Any:
@@ -82,19 +81,19 @@ class Race(AbstractSolver):
         return tree_where(wins, hot, cold)
 
     def step(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> Any:
-        """As the solver."""
+        """One iteration of the wrapped solver."""
         return self.solver.step(program, constants, state, p)
 
     def done(self, state: Any) -> Bool[Array, ""]:
-        """As the solver."""
+        """Whether the wrapped solver stops."""
         return self.solver.done(state)
 
     def is_answer(self, state: Any) -> Bool[Array, ""]:
-        """As the solver."""
+        """Whether the wrapped solver has an answer."""
         return self.solver.is_answer(state)
 
     def finish(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> tuple[Point, RESULTS, Any]:
-        """As the solver."""
+        """The answer of the wrapped solver."""
         return self.solver.finish(program, constants, state, p)
 
     def _by_residual(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> tuple[Scalar, Scalar]:

@@ -14,12 +14,12 @@ from ..core import as_floats, is_successful, Solution
 
 
 class Retry(eqx.Module):
-    """How to try failed instances again, from other starts.
+    """Further attempts for failed instances of `solve_batch`, from other starts.
 
     Args:
-        start: `(z0, p, key) -> z0`, another start for one instance.
-        key: randomness of the starts; attempt and instance are folded in.
-        attempts: how often at most.
+        start: `(z0, p, key) -> z0`, returns another start for one instance.
+        key: random key of the starts; attempt and instance are folded in.
+        attempts: largest number of further attempts.
     """
 
     start: Callable[[Any, Any, PRNGKeyArray], Any]

@@ -56,7 +56,7 @@ class AbstractChain(eqx.Module):
 
 
 class AbstractScan(eqx.Module):
-    """How recursions over time are run."""
+    """The evaluation of recursions over time: sequential or in parallel."""
 
     @abc.abstractmethod
     def values(self, lq: LQ) -> tuple[Float[Array, "time x x"], Float[Array, "horizon u ux"], Bool[Array, ""]]:
@@ -130,7 +130,7 @@ def factorise(lq: LQ, scan: AbstractScan) -> Factors:
 
 
 class Sequential(AbstractScan):
-    """One stage after the other by `lax.scan`: the fewest operations, exact at any definiteness. The default."""
+    """One stage after another by `lax.scan`, with the fewest operations; the default, for any definiteness."""
 
     unroll: int = eqx.field(static=True, default=1)
     """Stages per iteration of the compiled loop of the factorisation; more costs compile time."""
@@ -176,12 +176,12 @@ class Loop(AbstractChain):
 
 
 class Associative(AbstractScan):
-    """All stages at once by `lax.associative_scan`: O(log N) operations in sequence, several times as many in all.
+    """All stages at once by `lax.associative_scan`: O(log N) operations in sequence, several times as many in total.
 
-    For devices that run many operations at once, long horizons and few instances. It needs every `R_k` positive
-    definite (the sequential one does not) and a general solve with `I + C J`, which loses digits where the cost is
-    indefinite. An answer whose Riccati equation is left with a residual above √ε of its size counts as not definite:
-    the test errs on the safe side.
+    Choose it for long horizons and few instances on a device that runs many operations in parallel. Unlike
+    `Sequential`, it needs every `R_k` to be positive definite, and it solves with `I + C J`, which loses digits if the
+    cost is indefinite. If the residual of the Riccati equation exceeds √ε of its size, the matrix counts as not
+    definite: the test errs on the safe side.
 
     Source: Särkkä and García-Fernández (2023), "Temporal parallelization of dynamic programming and linear quadratic
         control", IEEE Transactions on Automatic Control 68(2), 851-866, section IV, https://doi.org/10.1109/TAC.2022.3156943.

@@ -71,19 +71,19 @@ class KKTMatrix(eqx.Module):
     """Entries of the decision, rows, equalities."""
 
     def times(self, v: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        """The matrix times `(dx, dy, dν)`."""
+        """The product of the matrix with `(dx, dy, dν)`."""
         dx, dy, deq = v
         model = self.model
         top = model.curvature(dx) + model.rows_transposed(self.active * dy) + model.equalities_transposed(deq)
         return top, self.active * model.rows(dx) - self.softness * dy, model.equalities(dx)
 
     def cut(self, v: Float[Array, " r"]) -> tuple[Array, Array, Array]:
-        """The three parts of one vector."""
+        """The three parts `(dx, dy, dν)` of one vector."""
         x, rows, eq = jnp.split(v, np.cumsum(self.sizes)[:2])
         return x, rows, eq
 
     def solve(self, inverse: "AbstractInverse", right: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        """By an inverse of this matrix. Its derivative is implicit too, of the matrix and not of the inverse."""
+        """The solution of the linear system by an inverse, with the implicit derivative of the matrix."""
         times = lambda v: jnp.concatenate(self.times(self.cut(v)))
         again = lambda _, b: jnp.concatenate(inverse(self.cut(b)))
         return self.cut(jax.lax.custom_linear_solve(times, jnp.concatenate(right), again, symmetric=True))
@@ -202,7 +202,7 @@ def factorise(matrix: KKTMatrix) -> _Factored:
 
 
 class AbstractSensitivity(eqx.Module):
-    """How the conditions of optimality are linearised at a solution."""
+    """The linearisation of the optimality conditions at a solution, for `KKTAdjoint`."""
 
     @abstractmethod
     def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
@@ -210,36 +210,37 @@ class AbstractSensitivity(eqx.Module):
 
     @abstractmethod
     def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
-        """What solves with the matrix. All of its LAPACK calls are here; solves are products."""
+        """The factored inverse of the KKT matrix. It makes all LAPACK calls; solves are products."""
 
 
 class ActiveSet(AbstractSensitivity):
-    """The exact derivative: rows with multipliers larger than their distance are equations.
+    """The exact derivative: rows whose multiplier exceeds their distance are treated as equations; the default.
 
-    Exact where every active row has a positive multiplier. Elsewhere it is that of one side, finite always; see
+    It is exact if every active row has a positive multiplier. Otherwise it is one-sided, but always finite; see
     `derivative_health`.
     """
 
     def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
-        """Active, or not."""
+        """`active` is one for active rows and zero for the others; `softness` is its complement."""
         active = jnp.where(multipliers >= -values, 1.0, 0.0).astype(values.dtype)
         return active, 1.0 - active
 
     def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
-        """By Cholesky factorisation of the condensed matrix, refined."""
+        """The inverse by Cholesky factorisation of the condensed matrix, with iterative refinement."""
         return factorise(matrix).inverted()
 
 
 class Smoothed(AbstractSensitivity):
     """A derivative that is smooth across changes of the active set, as if the barrier parameter had stopped at `mu`.
 
-    Choose it to learn through programs whose active set changes: it sees constraints that are about to become active.
-    A row with distance `s` and multiplier `z` is given those of the central path with the same `z - s`,
-    `√(((z - s) / 2)² + μ) ± (z - s) / 2`, and counts by their ratio. The bias is of the order of `√μ` near a change and
-    of `μ` elsewhere; the solution itself is not smoothed.
+    Choose it to learn through programs whose active set changes: it sees constraints before they become active. The
+    distance `s` and multiplier `z` of a row are replaced by those of the central path with the same `z - s`,
+    `√(((z - s) / 2)² + μ) ± (z - s) / 2`; their ratio is the weight of the row. The bias is of the order of `√μ` near a
+    change and of `μ` elsewhere. The solution itself is not smoothed.
 
     Args:
-        mu: the barrier parameter, positive, in units of the objective. Small: 1e-3 has an error of several per cent.
+        mu: the barrier parameter, positive, in units of the objective; already 1e-3 causes an error of several per
+            cent.
 
     Raises:
         ValueError: if `mu` is a number that is not positive.
@@ -255,7 +256,7 @@ class Smoothed(AbstractSensitivity):
             raise invalid("mu", self.mu, "a positive barrier parameter", "take 1e-3, or `ActiveSet()` for none")
 
     def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
-        """All rows, by their ratio of distance and multiplier on the central path."""
+        """All rows, weighted by the ratio of distance and multiplier on the central path."""
         half = 0.5 * (multipliers + values)
         root = jnp.sqrt(half**2 + jnp.asarray(self.mu, values.dtype))
         # The smaller of the two without cancellation: root - |half| = μ / (root + |half|).
@@ -264,23 +265,23 @@ class Smoothed(AbstractSensitivity):
         return jnp.ones_like(values), slack / dual
 
     def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
-        """By Cholesky factorisation of the condensed matrix, refined."""
+        """The inverse by Cholesky factorisation of the condensed matrix, with iterative refinement."""
         return factorise(matrix).inverted()
 
 
 class LeastNorm(AbstractSensitivity):
-    """The least-norm least-squares derivative: for solutions whose active constraints depend on each other.
+    """The least-norm derivative, for solutions with linearly dependent active constraints.
 
-    Where the exact system is regular it is the exact derivative, at several times the cost; where it is singular,
-    `ActiveSet` gives one of many solutions and this one the shortest.
+    If the linear system is regular, this is the exact derivative, at several times the cost. If it is singular,
+    `ActiveSet` gives one of many solutions, and this one the shortest.
     """
 
     def rows(self, values: Float[Array, " m"], multipliers: Float[Array, " m"]) -> tuple[Array, Array]:
-        """Active, or not."""
+        """`active` is one for active rows and zero for the others; `softness` is its complement."""
         return ActiveSet().rows(values, multipliers)
 
     def inverse(self, matrix: KKTMatrix) -> AbstractInverse:
-        """By damped normal equations of the whole matrix, refined."""
+        """The inverse by damped normal equations of the whole matrix, with iterative refinement."""
         eye = jnp.eye(sum(matrix.sizes), dtype=matrix.active.dtype)
         dense = jax.vmap(lambda v: jnp.concatenate(matrix.times(matrix.cut(v))))(eye)
         return _LeastSquares(matrix, DampedInverse(dense))
@@ -363,7 +364,7 @@ def check_sensitivity(sensitivity: Any) -> None:
 
 
 class Health(eqx.Module):
-    """How far the derivative of a solution can be trusted; one value for each instance."""
+    """How far the derivative of a solution can be trusted; one value per instance."""
 
     margin: Scalar
     """Strict complementarity: the smallest `|multiplier - distance|` over all inequalities and bounds. Near zero (where

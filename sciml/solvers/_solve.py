@@ -1,4 +1,4 @@
-"""`solve`: one program, one instance, an exact answer with its derivative."""
+"""`solve`: the solution of a program at one instance, with its derivative."""
 
 from typing import Any
 
@@ -41,37 +41,37 @@ def solve(
 ) -> Solution:
     """A local solution of `program` at the instance `p`, with multipliers and derivatives.
 
-    A success is a KKT point, which is a condition of first order: a start exactly at a saddle is one. Where the program
-    is not convex, a `pivot` of zero in `derivative_health` says that the point is no strict minimum.
+    A success is a KKT point. This is a first-order condition, which a saddle point satisfies too. For a nonconvex
+    program, a `pivot` of zero in `derivative_health` shows that the point is not a strict minimum.
 
-    For one instance; `jax.vmap(lambda p: sciml.solve(program, solver, z0, p, throw=False))(ps)` solves a batch, under
-    `jit`, `grad` and `jvp` alike. Several solves may share one compiled function; on a CPU with jaxlib before 0.11.2,
-    whose batched factorisations could otherwise wait for each other for ever, these use one thread.
+    Write for one instance; `jax.vmap(lambda p: sciml.solve(program, solver, z0, p, throw=False))(ps)` solves a batch,
+    under `jit`, `grad` and `jvp` alike. A compiled function may contain several solves. On a CPU with jaxlib before
+    0.11.2, their batched factorisations then use one thread, because they could otherwise wait for each other for ever.
 
     Args:
         program: objective, constraints and bounds. Define its functions once (not anew in a loop): a new function
             object is a new program to compile.
-        solver: how, for instance `InteriorPoint()`.
-        z0: where to start, any pytree of numbers; its structure is the decision's structure.
+        solver: the method, for instance `InteriorPoint()`.
+        z0: the start, any pytree of numbers; the decision has its structure.
         p: the instance, any pytree.
-        warm: the `state` of an earlier solution of a program of the same shape: the start is its iterate and its
-            multipliers, and of `z0` only the structure matters. With `Race` also a `Guess`.
-        max_steps: most iterations.
-        adjoint: how to differentiate; default `KKTAdjoint()`. `optimistix.ImplicitAdjoint()` is the reference.
+        warm: the `state` of an earlier solution of a program of the same shape. The solver then starts from its iterate
+            and multipliers, and only the structure of `z0` matters. With `Race`, also a `Guess`.
+        max_steps: largest number of iterations.
+        adjoint: method of differentiation; default `KKTAdjoint()`. `optimistix.ImplicitAdjoint()` is the reference.
         throw: whether a failure raises; if False, look at `result`.
 
     Returns:
         `Solution` with `value` (like `z0`), `duals` (`Duals`), `stats` (`SolveStats`), `result`, `state` (for `warm`).
 
     Raises:
-        TypeError: if program, solver or adjoint are of another kind, or `warm` is no state of this solver and program.
-        ValueError: if a function returns a wrong shape, or if bounds contradict each other and their values are known.
+        TypeError: if program, solver or adjoint have a wrong type, or `warm` is not a state of this solver and program.
+        ValueError: if a function returns a wrong shape, or if bounds with known values contradict each other.
         EquinoxRuntimeError: with `throw=True`, at run time, every failure of `RESULTS`: `max_steps_reached`,
             `infeasible`, `unbounded`, `stalled`, `nonfinite_start`, `nonfinite_step`, `contradictory_bounds`.
 
     Gradient: `value` and `duals` are differentiable with respect to every array in `p` and every array that the
     program's functions close over, in forward and reverse mode and repeatedly, by the implicit function theorem on the
-    KKT residual with the active set at the solution. No derivative with respect to `z0` and `warm` (zero).
+    KKT residual with the active set at the solution. The derivative with respect to `z0` and `warm` is zero.
     A failed instance has zero derivatives.
 
     Examples:

@@ -1,4 +1,4 @@
-"""`solve_batch`: the engine above `vmap` for many instances, run from the host."""
+"""`solve_batch`: the solutions of a program at many instances, from the host."""
 
 from collections.abc import Callable
 from typing import Any
@@ -49,39 +49,40 @@ def solve_batch(
     max_steps: int = 256,
     progress: bool = True,
 ) -> Solution:
-    """Solutions of `program` for a whole batch of instances, by one compiled program of one shape.
+    """Solutions of `program` at a whole batch of instances, computed from the host.
 
-    The same answers as `jax.vmap` of `solve`, up to rounding; use it from the host (not inside `jit` or `vmap`) when
-    the batch is too large for one call, when some instances take many times the iterations of the others, when
-    failures should be tried again, or to see progress. It never raises for a failed instance: look at `result`.
+    Choose it over `jax.vmap` of `solve` if the batch is too large for one call, if some instances take many more
+    iterations than the others, if failures should be tried again, or to see progress. The answers are the same up to
+    rounding. Call it outside `jit` and `vmap`. It never raises for a failed instance: look at `result`.
 
     Args:
         program: objective, constraints and bounds.
-        solver: how, for instance `InteriorPoint()`; `Race(InteriorPoint())` runs the better of a cold and a warm start.
-        z0s: starts, leading axis `batch` on every leaf.
-        ps: instances; leaves with `in_axes` 0 have the leading axis `batch`, those with None are shared and not copied,
-            and what the solver prepares from them alone is computed once.
+        solver: the method, for instance `InteriorPoint()`, or `Race(InteriorPoint())` for the better of two starts.
+        z0s: starts, with the leading axis `batch` on every leaf.
+        ps: instances. Leaves with `in_axes` 0 have the leading axis `batch`. Leaves with None are shared without
+            copies, and the solver processes them once.
         in_axes: 0 or None for all of `ps`, or a prefix of it.
-        chunk: instances handed to the device at once, a limit to memory; default all. The last chunk is padded, so
+        chunk: number of instances on the device at once, to limit memory; default all. The last chunk is padded, so
             there is one compilation.
-        slots: instances in work at once. A finished one makes room for a waiting one, so that the slow do not hold up
-            the rest. Default: 128 on a CPU for chunks of at least eight times as many, else plain `vmap`. On an
-            accelerator a pass costs the same for one slot as for thousands, so that few slots lose.
-        mesh: devices, one axis: the batch is divided among them, each with `slots` of its own, and each loops alone.
-        retry: try failed instances again from other starts; None for no second attempt.
-        warm: `state` of an earlier batched solution, leading axis `batch`; with `Race` also a batched `Guess`.
-        max_steps: most iterations for an instance.
-        progress: show a bar if there is more than one chunk.
+        slots: number of instances in the loop at once. A waiting instance takes the slot of a finished one, so that
+            slow instances do not hold up the rest. Default: 128 on a CPU for chunks of at least eight times as many,
+            else plain `vmap`. On an accelerator, an iteration costs the same for one slot as for thousands, so few
+            slots lose.
+        mesh: devices, along one axis. The batch is divided among them; each has its own `slots` and loops alone.
+        retry: how to try failed instances again from other starts; None for no second attempt.
+        warm: the `state` of an earlier batched solution; with `Race`, also a batched `Guess`.
+        max_steps: largest number of iterations per instance.
+        progress: whether to show a progress bar if there is more than one chunk.
 
     Returns:
         `Solution` with the leading axis `batch` on every leaf.
 
     Raises:
-        TypeError: as `solve`.
+        TypeError: for the same reasons as `solve`.
         ValueError: if the leading axes of `z0s`, `ps` and `warm` differ, `in_axes` does not fit, `chunk` or `slots` is
             not positive, or `mesh` has more than one axis.
 
-    Gradient: as `solve`, outside `jit` and `vmap`.
+    Gradient: that of `solve`, outside `jit` and `vmap`.
 
     Examples:
         ```python
@@ -94,7 +95,7 @@ def solve_batch(
     z0s, ps = as_floats(z0s, "z0s"), as_arrays(ps)
     n = batch_size(z0s, "z0s")
     if n == 0:
-        raise invalid("z0s", "no instances", "at least one", "look at the leading axis of the starts")
+        raise invalid("z0s", "no instances", "at least one", "check the leading axis of the starts")
     mapped, shared = _split(in_axes, ps)
     _check_axes("ps", mapped, n)
     _check_axes("warm", warm, n)
@@ -168,12 +169,12 @@ def _in_chunks(run: Callable[..., Solution], data: Any, n: int, width: int, prog
 def _check_counts(chunk: int | None, slots: int | None, mesh: Mesh | None) -> int:
     """The number of devices, after a look at the arguments that count things."""
     if chunk is not None and chunk < 1:
-        raise invalid("chunk", chunk, "a positive number of instances", "leave it None to solve all at once")
+        raise invalid("chunk", chunk, "a positive number of instances", "leave it out to solve all at once")
     if slots is not None and slots < 1:
-        raise invalid("slots", slots, "a positive number of instances", "leave it None for a default")
+        raise invalid("slots", slots, "a positive number of instances", "leave it out to use its default")
     if mesh is not None and len(mesh.axis_names) != 1:
         got, fix = f"axes {mesh.axis_names}", 'make one with `jax.make_mesh((devices,), ("batch",))`'
-        raise invalid("mesh", got, "one axis, over which the batch is divided", fix)
+        raise invalid("mesh", got, "a mesh with one axis, over which the batch is divided", fix)
     return 1 if mesh is None else mesh.size
 
 

@@ -1,4 +1,4 @@
-"""Sequential quadratic programming: a sequence of quadratic models, each solved by `InteriorPointQP`."""
+"""Sequential quadratic programming, with subproblems solved by `InteriorPointQP`."""
 
 from typing import Any
 
@@ -61,31 +61,30 @@ class SQPState(eqx.Module):
 class SQP(AbstractSolver):
     """Sequential quadratic programming, with exact second derivatives or a Gauss-Newton Hessian.
 
-    Choose it where a good start is known: predictive control that starts from the last solution, sequences of similar
-    programs, learned warm starts. The active set of one iteration is the guess of the next, so that near a solution
-    each quadratic program costs one or two factorisations. `max_steps=1` is a real-time iteration. For a program that
-    is quadratic already it takes one step. On optimal-control programs each factorisation is a Riccati recursion,
-    linear in the horizon.
+    Choose it where a good start is known: predictive control from the last plan, sequences of similar programs, learned
+    warm starts. The active set of one iteration is the first guess of the next, so that near a solution each quadratic
+    program costs one or two factorisations. `max_steps=1` is a real-time iteration. A quadratic program takes one step.
+    On optimal-control programs each factorisation is a Riccati recursion, linear in the horizon.
 
     Each iteration linearises the constraints, makes the Hessian positive definite on the null space of the equalities,
-    solves the quadratic program, and picks a step length by an l1 merit function with a nonmonotone reference; a full
-    step that it rejects is corrected to second order first. Where the linearised constraints contradict each other, the
-    step reduces the violation by Levenberg-Marquardt; where that ends without success it begins once more beside there,
-    and a program is called infeasible at the second end. Where the model has no lower bound, a shifted one's step is
-    tried as a ray. Each model is made in units of the decision's own size, where its curvature does not ask for smaller
-    ones, or of its bounds' width where these are less than one apart.
+    solves the quadratic program, and chooses a step length by an l1 merit function with a nonmonotone reference. A
+    rejected full step is first given a second-order correction. If the linearised constraints contradict each other,
+    the step reduces the violation by Levenberg-Marquardt. If this stops at an infeasible point, it restarts once from a
+    perturbed point, and reports `RESULTS.infeasible` if it stops again. If the model is unbounded below, the step of a
+    shifted model is tried as a ray. Each model is scaled by the size of the decision's entries, or by a smaller unit
+    where the curvature asks for one, or by the width of bounds that are less than one apart.
 
     Args:
-        tol: a success has an *unscaled* KKT residual of at most this; default 1e-8 in float64 and 1e-4 in float32.
-        stall_tol: where round-off stops the progress, still a success up to this; default `100 tol`.
-        hessian: of the quadratic models: `ExactHessian()`, `GaussNewton(residual)` and `StageGaussNewton(stage)` for
-            least squares, or `Regularised(shift)` for shorter steps. Derivatives of the solution use exact second
-            derivatives whatever it is.
-        inner_steps: most iterations of a quadratic program.
+        tol: largest *unscaled* KKT residual of a success; default 1e-8 in float64 and 1e-4 in float32.
+        stall_tol: tolerance that still counts as a success where round-off stops progress; default `100 tol`.
+        hessian: Hessian of the quadratic models: `ExactHessian()`, `GaussNewton(residual)` or `StageGaussNewton(stage)`
+            for least squares, or `Regularised(shift)` for shorter steps. Derivatives of the solution always use exact
+            second derivatives.
+        inner_steps: largest number of iterations of a quadratic program.
         scale_to: as in `InteriorPoint`.
-        unbounded_at: a feasible iterate with an entry beyond this is reported as `RESULTS.unbounded`.
-        scan: how recursions over the stages of optimal control are run, of derivatives too: `Sequential()`, or
-            `Associative()` for a long horizon on a device that runs many operations at once.
+        unbounded_at: entry size beyond which a feasible iterate is reported as `RESULTS.unbounded`.
+        scan: recursion over the stages of optimal control, also for derivatives: `Sequential()`, or `Associative()` for
+            a long horizon on a device that runs many operations in parallel.
 
     Gradient: by the `adjoint` of `solve`, never through the iterations.
 
@@ -116,11 +115,11 @@ class SQP(AbstractSolver):
             raise wrong_type("hessian", repr(self.hessian), "a Hessian object", fix)
 
     def suited(self, program: FlatProgram) -> FlatProgram:
-        """The program with the chosen recursion over its stages."""
+        """The program, with this solver's recursion over its stages."""
         return eqx.tree_at(lambda p: p.scan, program, self.scan, is_leaf=lambda x: x is None)
 
     def prepare(self, program: FlatProgram, p: Any) -> tuple[Array, Array]:
-        """The bounds at `p`."""
+        """The bounds at the instance `p`."""
         return program.limits(p)
 
     def init(self, program: FlatProgram, constants: tuple[Array, Array], x0: Array, p: Any, warm: Any) -> SQPState:
@@ -240,13 +239,13 @@ class SQP(AbstractSolver):
         return tree_where(hopeless & ~stop, _aside(constants, state, column, residual), moved)
 
     def done(self, state: SQPState) -> Bool[Array, ""]:
-        """Whether the instance converged or failed."""
+        """Whether to stop: the instance converged or failed."""
         return state.stopped
 
     def finish(
         self, program: FlatProgram, constants: tuple[Array, Array], state: SQPState, p: Any
     ) -> tuple[Point, RESULTS, Any]:
-        """The iterate with its scaling undone."""
+        """The unscaled answer with its multipliers."""
         scale = state.scaling
         ineq = jnp.maximum(state.dual[: scale.ineq.size], 0.0) * scale.ineq / scale.objective
         return Point(state.x, ineq, state.eq * scale.eq / scale.objective), state.result, (

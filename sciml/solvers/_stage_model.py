@@ -210,7 +210,7 @@ class StageFactors(eqx.Module):
 
     @property
     def witness(self) -> Scalar:
-        """The same."""
+        """A number that depends on the whole factorisation and orders later LAPACK calls."""
         return self.pivot
 
     def inverted(self) -> "StageFactors":

@@ -1,4 +1,4 @@
-"""Streams of examples, splits, windows and measured records."""
+"""Sources of training data: samples, minibatches, windows, splits, and records from files."""
 
 from ._csv import read_csv as read_csv, sampling_time as sampling_time
 from ._fixed import Fixed as Fixed

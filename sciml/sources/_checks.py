@@ -4,6 +4,6 @@ from sciml.core import invalid
 
 
 def at_least(argument: str, got: int, least: int) -> None:
-    """Refuses a number below `least`."""
+    """Raises unless a number is at least `least`."""
     if got < least:
-        raise invalid(argument, got, f"an integer >= {least}", "count again")
+        raise invalid(argument, got, f"an integer >= {least}", "give a larger number")

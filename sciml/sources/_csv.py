@@ -174,5 +174,5 @@ def _check_lengths(path: Path, lengths: dict[str, int], min_length: int) -> None
     shortest = min(lengths.values(), default=0)
     if lengths and shortest < max(min_length, 1):
         raise invalid(
-            "path", f"{shortest} samples in {path.name}", f"at least {max(min_length, 1)}", "record for longer"
+            "path", f"{shortest} samples in {path.name}", f"at least {max(min_length, 1)}", "use a longer record"
         )

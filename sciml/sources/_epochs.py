@@ -1,4 +1,4 @@
-"""Drawing without replacement, epoch after epoch, without carrying a state."""
+"""Drawing without replacement in epochs, without a state."""
 
 import math
 
@@ -14,10 +14,13 @@ _ROUNDS = 6  # pairs of rounds; four single ones suffice in theory for large hal
 
 
 def check_batching(count: int, size: int) -> None:
-    """Refuses a batch size that `draw` cannot serve."""
+    """Raises unless `draw` can serve the batch size."""
     if not 1 <= size <= count:
         raise invalid(
-            "size", size, f"1 <= size <= {count}, the number of instances", "lower it, or use `Fixed` for all at once"
+            "size",
+            size,
+            f"1 <= size <= {count}, the number of instances",
+            "decrease it, or use `Fixed` for all instances at once",
         )
     if math.lcm(count, size) >= 2**31:
         raise invalid(
@@ -29,10 +32,10 @@ def check_batching(count: int, size: int) -> None:
 
 
 def draw(step: Int[ArrayLike, ""], count: int, size: int, key: PRNGKeyArray) -> Int[Array, " batch"]:
-    """The instances of a step: `size` consecutive entries of the endless row of permutations, one per epoch.
+    """The indices of the instances of a step: `size` consecutive entries of a sequence of permutations, one per epoch.
 
-    Entry `j` of the row is entry `j mod count` of the permutation of epoch `j div count`. Nothing is dropped: where
-    `size` does not divide `count`, a batch may end one epoch and begin the next.
+    Entry `j` of the sequence is entry `j mod count` of the permutation of epoch `j div count`. Nothing is dropped:
+    where `size` does not divide `count`, a batch may end one epoch and begin the next.
     """
     step = jnp.asarray(step).astype(jnp.arange(0).dtype)
     # After `period` steps a whole number of epochs has passed; counting within it keeps `first` below lcm(count, size).

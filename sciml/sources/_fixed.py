@@ -1,4 +1,4 @@
-"""All instances at every step."""
+"""A source that returns all instances at every step."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ._source import AbstractSource, Batch
 
 
 class Fixed(AbstractSource):
-    """The same full batch at every step; what least-squares methods and quasi-Newton methods need.
+    """A source that returns the whole data set at every step; choose it for least-squares and quasi-Newton methods.
 
     Examples:
         ```python
@@ -35,9 +35,9 @@ class Fixed(AbstractSource):
 
     @property
     def count(self) -> int:
-        """Number of instances."""
+        """The number of instances."""
         return batch_size(self.data, "data")
 
     def batch(self, step: Int[ArrayLike, ""], *, key: PRNGKeyArray) -> Batch:
-        """All instances in order, whatever the step."""
+        """All instances in order, at every step."""
         return Batch(self.data, jnp.arange(self.count))

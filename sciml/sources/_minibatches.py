@@ -1,4 +1,4 @@
-"""Parts of a data set, every instance once per epoch."""
+"""Minibatches of a data set."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from ._source import AbstractSource, Batch
 
 
 class Minibatches(AbstractSource):
-    """Random batches without replacement: each epoch is a new permutation that holds every instance once.
+    """Random minibatches without replacement: each epoch visits every instance once, in a new order.
 
     No instance is dropped: where `size` does not divide the number of instances, a batch may end one epoch and begin
-    the next. Permutations are computed entry by entry and never stored: a step costs no more in a large data set.
+    the next. Permutations are computed entry by entry and never stored, so a step is as cheap for a large data set.
 
     Examples:
         ```python
@@ -45,7 +45,7 @@ class Minibatches(AbstractSource):
 
     @property
     def count(self) -> int:
-        """Number of instances."""
+        """The number of instances."""
         return batch_size(self.data, "data")
 
     def batch(self, step: Int[ArrayLike, ""], *, key: PRNGKeyArray) -> Batch:

@@ -1,4 +1,4 @@
-"""Fresh instances from any distribution."""
+"""Fresh instances from a distribution."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from ._source import AbstractSource, Batch
 
 
 class Sampled(AbstractSource):
-    """Fresh samples of a distribution given by its sampler `key -> one instance`; no instance comes twice.
+    """Fresh instances at every step, from a sampler `key -> one instance` of any distribution.
 
     Examples:
         ```python
@@ -40,11 +40,11 @@ class Sampled(AbstractSource):
 
     @property
     def count(self) -> None:
-        """None: the samples have no identity."""
+        """None, because every instance is new."""
         return None
 
     def draw(self, n: int, *, key: PRNGKeyArray) -> Any:
-        """`n` instances, stacked along a leading axis.
+        """`n` instances, stacked along a leading axis; use it for validation or for exact solves.
 
         Args:
             n: number of instances, >= 1.
@@ -57,5 +57,5 @@ class Sampled(AbstractSource):
         return jax.vmap(self.sampler)(jr.split(key, n))
 
     def batch(self, step: Int[ArrayLike, ""], *, key: PRNGKeyArray) -> Batch:
-        """`size` fresh instances."""
+        """A batch of `size` fresh instances."""
         return Batch(self.draw(self.size, key=jr.fold_in(key, step)), jnp.full((self.size,), -1, dtype=int))

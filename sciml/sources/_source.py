@@ -1,4 +1,4 @@
-"""What a source is: a pure function from a step number to a batch."""
+"""The interface of a source: a pure function from the number of a step to a batch."""
 
 from abc import abstractmethod
 from typing import Any
@@ -9,7 +9,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 
 class Batch(eqx.Module):
-    """Some instances, and which ones they are."""
+    """A batch of instances, with the index of each one in the source."""
 
     value: Any
     """A record whose leaves have a leading axis `batch`."""
@@ -18,18 +18,17 @@ class Batch(eqx.Module):
 
 
 class AbstractSource(eqx.Module):
-    """A stream of batches, drawn inside a compiled loop.
+    """A stream of batches, drawn inside a compiled loop; subclass it for a source of your own.
 
-    The protocol: `batch` is called with `step = 0, 1, 2, ...` (possibly traced) and with *one* base key that stays the
-    same over all steps. What is random at a step comes from `jax.random.fold_in(key, step)`, and what is random in an
-    epoch from `fold_in(key, epoch)`. A source thus carries no state: a run that resumes at a step sees the same
-    batches, and any step can be drawn by itself.
+    `fit` calls `batch` with `step = 0, 1, 2, ...` (possibly traced) and with *one* base key for all steps. Derive the
+    randomness of a step from `jax.random.fold_in(key, step)`, and that of an epoch from `fold_in(key, epoch)`. A source
+    then needs no state: a resumed run sees the same batches, and any step can be drawn by itself.
     """
 
     @property
     @abstractmethod
     def count(self) -> int | None:
-        """Number of distinct instances; None for fresh samples without identity."""
+        """The number of distinct instances; None if every instance is new."""
 
     @abstractmethod
     def batch(self, step: Int[ArrayLike, ""], *, key: PRNGKeyArray) -> Batch:

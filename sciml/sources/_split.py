@@ -1,4 +1,4 @@
-"""A data set in parts."""
+"""Division of a data set into parts."""
 
 import math
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from sciml.core import as_arrays, batch_size, invalid
 
 
 def split(data: Any, fractions: Sequence[float], *, key: PRNGKeyArray | None = None) -> tuple[Any, ...]:
-    """`data` in disjoint parts along the leading axis, which together hold every instance once.
+    """Splits `data` along the leading axis into disjoint parts that together hold every instance once.
 
     Args:
         data: a record whose leaves have one common leading axis.
         fractions: the share of each part, > 0, with sum 1; ends of parts are rounded to whole instances.
-        key: draws which instances go where; None for contiguous blocks in order (what time series need).
+        key: assigns instances at random; None gives contiguous blocks in order, as time series need.
 
     Returns:
         As many records as there are fractions.
@@ -36,7 +36,7 @@ def split(data: Any, fractions: Sequence[float], *, key: PRNGKeyArray | None = N
     if any(a == b for a, b in zip(starts, ends, strict=True)):
         sizes = [b - a for a, b in zip(starts, ends, strict=True)]
         raise invalid(
-            "fractions", f"parts of sizes {sizes}", "at least one instance in each", "raise the smallest share"
+            "fractions", f"parts of sizes {sizes}", "at least one instance in each", "increase the smallest share"
         )
     if key is not None:
         order = jr.permutation(key, count)

@@ -1,4 +1,4 @@
-"""Data with mean zero and standard deviation one."""
+"""Scaling of data to mean zero and standard deviation one."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ class Standardiser(eqx.Module):
 
 
 def standardise(data: Any) -> Standardiser:
-    """The mean and the standard deviation of every entry over the leading axis.
+    """The affine map that scales every entry of `data` to mean zero and standard deviation one.
 
     Args:
         data: a record whose leaves have one common leading axis; finite. Use the training part only.

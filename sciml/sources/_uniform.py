@@ -1,4 +1,4 @@
-"""Fresh instances from a box."""
+"""Fresh instances from a uniform distribution on a box."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from ._source import AbstractSource, Batch
 
 
 class Uniform(AbstractSource):
-    """Fresh samples, each entry independent and uniform on `[low, high)`; no instance comes twice.
+    """Fresh instances at every step, with independent entries, uniform on `[low, high)`.
 
     Examples:
         ```python
@@ -45,17 +45,17 @@ class Uniform(AbstractSource):
         self.low, self.high, self.size = as_floats(low, "low"), as_floats(high, "high"), size
         if jtu.tree_structure(self.low) != jtu.tree_structure(self.high):
             got, expected = jtu.tree_structure(self.high), jtu.tree_structure(self.low)
-            raise invalid("high", got, f"{expected} as in `low`", "use one record type for both")
+            raise invalid("high", got, f"{expected} as in `low`", "use the same record type for both")
         for (path, a), b in zip(jtu.tree_leaves_with_path(self.low), jtu.tree_leaves(self.high), strict=True):
             _check_interval(jtu.keystr(path), a, b)
 
     @property
     def count(self) -> None:
-        """None: the samples have no identity."""
+        """None, because every instance is new."""
         return None
 
     def draw(self, n: int, *, key: PRNGKeyArray) -> Any:
-        """`n` instances, stacked along a leading axis.
+        """`n` instances, stacked along a leading axis; use it for validation or for exact solves.
 
         Args:
             n: number of instances, >= 1.
@@ -74,7 +74,7 @@ class Uniform(AbstractSource):
         return jtu.tree_unflatten(treedef, leaves)
 
     def batch(self, step: Int[ArrayLike, ""], *, key: PRNGKeyArray) -> Batch:
-        """`size` fresh instances."""
+        """A batch of `size` fresh instances."""
         return Batch(self.draw(self.size, key=jr.fold_in(key, step)), jnp.full((self.size,), -1, dtype=int))
 
 
@@ -86,6 +86,8 @@ def _check_interval(path: str, low: Any, high: Any) -> None:
     if isinstance(low, Tracer) or isinstance(high, Tracer):
         return
     if not bool(jnp.all(jnp.isfinite(low) & jnp.isfinite(high))):
-        raise invalid(f"low{path}", f"low {low} and high {high}", "finite bounds", "use `Sampled` for another law")
+        raise invalid(
+            f"low{path}", f"low {low} and high {high}", "finite bounds", "use `Sampled` for another distribution"
+        )
     if not bool(jnp.all(low <= high)):
         raise invalid(f"low{path}", f"low {low} and high {high}", "low <= high", "swap the bounds")

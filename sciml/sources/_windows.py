@@ -1,4 +1,4 @@
-"""Windows out of time series."""
+"""Windows of time series."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from ._source import AbstractSource, Batch
 
 
 class Windows(AbstractSource):
-    """Windows of `length` samples out of one time series or several, each window once per epoch.
+    """Windows of `length` samples from one or several time series; each epoch visits every window once.
 
     Window `i` of a series starts at sample `i * stride`; windows overlap if `stride < length`. Samples after
     the last whole window are not used. Windows of a second series follow those of the first.
@@ -59,7 +59,7 @@ class Windows(AbstractSource):
 
     @property
     def count(self) -> int:
-        """Number of windows over all series."""
+        """The number of windows of all series."""
         runs, time = self._axes()
         return runs * ((time - self.length) // self.stride + 1)
 

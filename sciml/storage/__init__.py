@@ -1,4 +1,4 @@
-"""Saving and loading: one pytree per file, and files that are either old or new, never half written."""
+"""Saving and loading of pytrees, one per file; an interrupted write leaves the old file intact."""
 
 from ._format import read_header as read_header
 from ._tree import load as load, save as save

@@ -1,4 +1,4 @@
-"""The file: a magic number, the header's length, the header in JSON, raw bytes, and the SHA-256 of all that.
+"""The file format: a magic number, the header's length, the header in JSON, raw bytes, and the SHA-256 of all that.
 
     offset 0        8 bytes      b"\\x89SCIML\\r\\n"; catches transfers that change line ends
     offset 8        8 bytes      n, the length of the header, little-endian
@@ -6,7 +6,7 @@
     offset 16 + n   ...          the leaves' raw little-endian bytes, one after the other, in the header's order
     last 32 bytes                SHA-256 of everything before
 
-Nothing in it is ever executed: names in the header are compared, not looked up.
+Nothing in the file is executed: names in the header are compared, never looked up.
 """
 
 import hashlib
@@ -25,21 +25,25 @@ _HASH = 32
 
 
 def encode(header: dict[str, Any], payload: list[bytes]) -> bytes:
-    """The whole file."""
+    """The bytes of a file, from its header and the leaves' bytes."""
     text = json.dumps(header, indent=1).encode()
     body = b"".join([MAGIC, len(text).to_bytes(8, "little"), text, *payload])
     return body + hashlib.sha256(body).digest()
 
 
 def decode(path: str | PathLike[str]) -> tuple[dict[str, Any], list[bytes]]:
-    """The header and the leaves' bytes of a file, checked."""
+    """The header and the leaves' bytes of a file, after checking its format and its hash."""
     path = Path(path)
     if not path.is_file():
-        raise invalid("path", f"{path}, which is not a file", "a file written by `save`", "check name and folder")
+        raise invalid(
+            "path", f"{path}, which is not a file", "a file written by `save`", "check the name and the folder"
+        )
     content = path.read_bytes()
     if not content.startswith(MAGIC):
         got = f"{path}, which starts with {content[:8]!r}"
-        raise invalid("path", got, "a file written by `save`", "check the name; older files need older releases")
+        raise invalid(
+            "path", got, "a file written by `save`", "check the name; files of an older format need an older release"
+        )
     body, digest = content[:-_HASH], content[-_HASH:]
     if hashlib.sha256(body).digest() != digest:
         raise _corrupt(path, "its checksum does not match")
@@ -64,7 +68,7 @@ def decode(path: str | PathLike[str]) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def read_header(path: str | PathLike[str]) -> dict[str, Any]:
-    """What a file says about itself: `format`, `package` (version), `class`, `note`, and `leaves`.
+    """The header of a saved file: `format`, `package` (version), `class`, `note`, and `leaves`.
 
     Args:
         path: a file written by `save`.
@@ -76,4 +80,9 @@ def read_header(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def _corrupt(path: Path, reason: str) -> ValueError:
-    return invalid("path", f"{path}, which is truncated or corrupt: {reason}", "a whole file", "copy or save it again")
+    return invalid(
+        "path",
+        f"{path}, which is truncated or corrupt: {reason}",
+        "an intact file",
+        "copy the file again, or save it again",
+    )

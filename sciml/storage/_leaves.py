@@ -1,4 +1,4 @@
-"""The leaves of a pytree as data: what is stored of each, and how it comes back."""
+"""Conversion of the leaves of a pytree to stored data, and back."""
 
 import sys
 from typing import Any
@@ -18,7 +18,7 @@ _NUMBERS = {float: "float", int: "int", bool: "bool", complex: "complex"}
 
 
 def leaves_with_path(tree: Any) -> list[tuple[str, Any]]:
-    """Every leaf and its path, None included, so that a missing part is named and not skipped."""
+    """Every leaf and its path, including None, so that a missing part is reported."""
     leaves = jtu.tree_leaves_with_path(tree, is_leaf=lambda node: node is None)
     return [(jtu.keystr(path) or "(top)", leaf) for path, leaf in leaves]
 
@@ -39,7 +39,7 @@ def entry_of(path: str, leaf: Any) -> Entry:
 
 
 def describe(entry: Entry | None) -> str:
-    """An entry in the words of an error message."""
+    """The text for a header entry in an error message."""
     if entry is None:
         return "nothing"
     match entry["kind"]:
@@ -54,7 +54,7 @@ def describe(entry: Entry | None) -> str:
 
 
 def identity(entry: Entry | None) -> tuple[Any, ...]:
-    """What two entries must share for one leaf to take the other's place."""
+    """The properties that two entries must share for one leaf to replace the other."""
     if entry is None:
         return ()
     return entry["kind"], entry.get("dtype"), tuple(entry.get("shape", ())), entry.get("name")
@@ -103,7 +103,7 @@ def unpack(entry: Entry, data: bytes, like: Any) -> Any:
 
 
 def byte_count(entry: Entry) -> int:
-    """The number of raw bytes that belong to an entry."""
+    """The number of raw bytes of an entry."""
     match entry["kind"]:
         case "key":
             return 4 * int(np.prod(entry["data_shape"], dtype=object))

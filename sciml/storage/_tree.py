@@ -1,4 +1,4 @@
-"""Save and load one pytree."""
+"""Saving and loading of one pytree."""
 
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
@@ -16,13 +16,13 @@ from ._write import write_atomic
 def save(path: str | PathLike[str], tree: Any, *, note: str | None = None) -> None:
     """Writes the arrays, random keys and Python numbers of a pytree into one file, bit for bit and atomically.
 
-    Functions and other static leaves are stored by name only; static fields of modules are not stored. Both come from
-    `like` when loading.
+    Functions and other static leaves are stored by name only, and static fields of modules are not stored. `load` takes
+    both from its argument `like`.
 
     Args:
-        path: the file to write or replace; any name, `.sciml` by custom; its folder must exist.
+        path: the file to write or replace; the usual suffix is `.sciml`; its folder must exist.
         tree: a model, a policy, a state, or any other pytree.
-        note: free text for `read_header`.
+        note: free text, which `read_header` returns.
 
     Raises:
         ValueError: the file cannot be written, or a leaf is traced or holds something other than numbers.
@@ -45,13 +45,13 @@ def save(path: str | PathLike[str], tree: Any, *, note: str | None = None) -> No
 
 
 def load(path: str | PathLike[str], like: Any) -> Any:
-    """The pytree that `save` wrote; loading never runs code from the file.
+    """Reads a pytree that `save` wrote; loading never runs code from the file.
 
     Args:
         path: a file written by `save`.
         like: a pytree of the same class, structure, shapes and dtypes, for instance a freshly built model, or
-            `eqx.filter_eval_shape` of its constructor. Gives what is not stored: functions, other static leaves and
-            static fields. Its values are not used.
+            `eqx.filter_eval_shape` of its constructor. It supplies what is not stored: functions, other static leaves
+            and static fields. Its arrays are ignored.
 
     Returns:
         A pytree like `like` with the stored values. NumPy arrays where `like` has them, else JAX arrays.
@@ -63,7 +63,10 @@ def load(path: str | PathLike[str], like: Any) -> Any:
     header, data = decode(path)
     if header["class"] != _class_name(like):
         raise invalid(
-            "like", f"a {_class_name(like)}", f"a {header['class']}, as stored", "build `like` by the same code"
+            "like",
+            f"a {_class_name(like)}",
+            f"a {header['class']}, as stored",
+            "build `like` with the code that built the saved tree",
         )
     leaves = leaves_with_path(like)
     stored = {entry["path"]: entry for entry in header["leaves"]}

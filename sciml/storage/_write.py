@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files."""
 
 import os
 import secrets
@@ -9,9 +9,9 @@ from sciml.core import invalid
 
 
 def write_atomic(path: str | PathLike[str], content: bytes | str) -> None:
-    """Writes a file under a temporary name in the same folder, then renames it.
+    """Writes a file atomically: under a temporary name in the same folder, then renamed.
 
-    Whatever happens (no space, a kill, Ctrl-C), `path` holds its old content or its new one.
+    If the write is interrupted (no space, a kill, Ctrl-C), `path` keeps its old content.
 
     Args:
         path: the file to write or replace; its folder must exist.
@@ -41,7 +41,7 @@ def write_atomic(path: str | PathLike[str], content: bytes | str) -> None:
 
 
 def output_folder(path: str | PathLike[str]) -> Path:
-    """The folder `path`, created if need be and proven writable: call it before a long computation, not after.
+    """The folder `path`, created if necessary and checked to be writable; call it before a long computation.
 
     Args:
         path: the folder.

@@ -1,4 +1,4 @@
-"""Dynamical systems: continuous, discrete, the way from one to the other, and a zoo of reference plants."""
+"""Dynamical systems: continuous and discrete systems, discretisation, and a zoo of reference plants."""
 
 from . import zoo as zoo
 from ._abstract import (

@@ -1,4 +1,4 @@
-"""What a dynamical system is."""
+"""The abstract classes of dynamical systems."""
 
 from abc import abstractmethod
 from typing import Any
@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 class AbstractContinuousSystem(eqx.Module):
     """A system in continuous time: `dx/dt = f(t, x, u)`, `y = h(t, x, u)`.
 
-    Implement `vector_field`; override `output` where the state is not what is measured. The parameters are the
-    fields, so that a gradient with respect to the system is a gradient with respect to them.
+    Implement `vector_field`, and override `output` if the measurement is not the state itself. Parameters are fields:
+    the gradient with respect to a system is the gradient with respect to its parameters.
     """
 
     @abstractmethod
@@ -19,11 +19,11 @@ class AbstractContinuousSystem(eqx.Module):
         """`dx/dt` at time `t`, state `x` and input `u` (None for a system without input); shaped like `x`."""
 
     def output(self, t: Any, x: Any, u: Any) -> Any:
-        """What is measured; the state itself unless overridden."""
+        """The measured output; the state itself by default."""
         return x
 
     def input_shape(self) -> tuple[int, ...] | None:
-        """The shape of `u` where it is one array of known shape, so that a wrong policy is named; None if unknown."""
+        """The shape of the input array `u`, used to check policies; None if it is unknown."""
         return None
 
 
@@ -38,9 +38,9 @@ class AbstractDiscreteSystem(eqx.Module):
         """The state one sampling time later; shaped like `x`."""
 
     def output(self, t: Any, x: Any, u: Any) -> Any:
-        """What is measured; the state itself unless overridden."""
+        """The measured output; the state itself by default."""
         return x
 
     def input_shape(self) -> tuple[int, ...] | None:
-        """The shape of `u` where it is one array of known shape, so that a wrong policy is named; None if unknown."""
+        """The shape of the input array `u`, used to check policies; None if it is unknown."""
         return None

@@ -1,4 +1,4 @@
-"""From continuous to discrete time on a fixed grid."""
+"""Sampling of continuous systems on a fixed time grid."""
 
 from typing import Any
 
@@ -38,11 +38,11 @@ class Discretised(AbstractDiscreteSystem):
         return jax.lax.scan(body, x, steps, unroll=min(self.substeps, 4))[0]
 
     def output(self, t: ArrayLike, x: Any, u: Any) -> Any:
-        """The output of the continuous system."""
+        """The measured output, as of the continuous system."""
         return self.system.output(t, x, u)
 
     def input_shape(self) -> tuple[int, ...] | None:
-        """The input shape of the continuous system."""
+        """The shape of the input, as of the continuous system."""
         return self.system.input_shape()
 
     def _advance(self, t: Array, h: Array, x: Any, u: Any) -> Any:
@@ -58,13 +58,13 @@ class Discretised(AbstractDiscreteSystem):
 
 
 class Exact(eqx.Module):
-    """The "method" of `discretise` that samples a `LinearContinuous` without any step error."""
+    """Exact sampling of a `LinearContinuous`, as a method of `discretise`: no step error at any `dt`."""
 
 
 def discretise(
     system: AbstractContinuousSystem, method: diffrax.AbstractSolver | Exact, *, dt: ArrayLike, substeps: int = 1
 ) -> AbstractDiscreteSystem:
-    """The discrete-time system that a one-step method makes of a continuous one, input held over each step.
+    """A continuous system sampled at a fixed step, with the input held constant over each step.
 
     Choose `Exact()` for every `LinearContinuous`: the matrices are computed once, by `zero_order_hold`, for any `dt`.
     Otherwise choose `RK4()`, unless the system is stiff: then an implicit Diffrax method with its own root finder, for

@@ -25,14 +25,16 @@ def _matrices(
         raise invalid("C", f"shape {C.shape}", f"(outputs, {n})", "give C one column per state, e.g. `C[None, :]`")
     D = jnp.zeros((C.shape[0], B.shape[1]), A.dtype) if D is None else parameter(D)
     if D.shape != (C.shape[0], B.shape[1]):
-        raise invalid("D", f"shape {D.shape}", f"{(C.shape[0], B.shape[1])}", "give D one row per output, or leave it")
+        raise invalid(
+            "D", f"shape {D.shape}", f"{(C.shape[0], B.shape[1])}", "give D one row per output, or leave it out"
+        )
     return A, B, C, D
 
 
 class LinearContinuous(AbstractContinuousSystem):
-    """`dx/dt = A x + B u`, `y = C x + D u`.
+    """The linear system `dx/dt = A x + B u`, `y = C x + D u` in continuous time.
 
-    `discretise(system, Exact(), dt=...)` samples it without step error; with `RK4()` it is a system like any other.
+    `discretise(system, Exact(), dt=...)` samples it without step error.
     """
 
     A: Float[Array, "n n"]
@@ -49,20 +51,20 @@ class LinearContinuous(AbstractContinuousSystem):
         self.A, self.B, self.C, self.D = _matrices(A, B, C, D)
 
     def vector_field(self, t: ArrayLike, x: Float[Array, " n"], u: Float[Array, " m"] | None) -> Float[Array, " n"]:
-        """`A x + B u` (`A x` without an input)."""
+        """The state derivative `A x + B u`, or `A x` without an input."""
         return self.A @ x if u is None else self.A @ x + self.B @ u
 
     def output(self, t: ArrayLike, x: Float[Array, " n"], u: Float[Array, " m"] | None) -> Float[Array, " o"]:
-        """`C x + D u`."""
+        """The measured output `C x + D u`."""
         return self.C @ x if u is None else self.C @ x + self.D @ u
 
     def input_shape(self) -> tuple[int, ...]:
-        """One entry per column of `B`."""
+        """The shape of the input: one entry per column of `B`."""
         return (self.B.shape[1],)
 
 
 class LinearDiscrete(AbstractDiscreteSystem):
-    """`x[k+1] = A x[k] + B u[k]`, `y = C x + D u`, with sampling time `dt`."""
+    """The linear system `x[k+1] = A x[k] + B u[k]`, `y = C x + D u` in discrete time, with sampling time `dt`."""
 
     A: Float[Array, "n n"]
     B: Float[Array, "n m"]
@@ -88,15 +90,15 @@ class LinearDiscrete(AbstractDiscreteSystem):
         self.dt = positive_scalar(dt, "dt", "give the sampling time in the unit of the system's time")
 
     def step(self, t: ArrayLike, x: Float[Array, " n"], u: Float[Array, " m"] | None) -> Float[Array, " n"]:
-        """`A x + B u` (`A x` without an input)."""
+        """The next state `A x + B u`, or `A x` without an input."""
         return self.A @ x if u is None else self.A @ x + self.B @ u
 
     def output(self, t: ArrayLike, x: Float[Array, " n"], u: Float[Array, " m"] | None) -> Float[Array, " o"]:
-        """`C x + D u`."""
+        """The measured output `C x + D u`."""
         return self.C @ x if u is None else self.C @ x + self.D @ u
 
     def input_shape(self) -> tuple[int, ...]:
-        """One entry per column of `B`."""
+        """The shape of the input: one entry per column of `B`."""
         return (self.B.shape[1],)
 
 

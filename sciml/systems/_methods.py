@@ -11,10 +11,9 @@ from diffrax import AbstractTerm, RESULTS, ThirdOrderHermitePolynomialInterpolat
 
 
 def in_both_modes(method: diffrax.AbstractSolver) -> diffrax.AbstractSolver:
-    """`method` with steps that can be differentiated in forward and reverse mode when called outside `diffeqsolve`.
+    """`method` whose steps are differentiable in forward and reverse mode when called outside `diffeqsolve`.
 
-    Diffrax's Runge-Kutta methods loop over their stages by a loop with reverse mode only, unless an adjoint or the user
-    chooses another one.
+    By default, the loop over the stages in Diffrax's Runge-Kutta methods supports reverse mode only.
     """
     if isinstance(method, diffrax.AbstractRungeKutta) and method.scan_kind is None:
         return eqx.tree_at(lambda m: m.scan_kind, method, "bounded", is_leaf=lambda leaf: leaf is None)
@@ -38,12 +37,12 @@ class RK4(diffrax.AbstractSolver):
     """The classical fourth-order Runge-Kutta method with fixed steps; the default choice for smooth, non-stiff systems.
 
     Four evaluations per step. Use it in `discretise`, in `simulate(..., dt=...)` and in `diffrax.diffeqsolve`
-    with constant steps; it has no error estimate, so that adaptive controllers refuse it (use `diffrax.Tsit5`).
+    with constant steps; it has no error estimate, so adaptive step sizes need another method, such as `diffrax.Tsit5`.
     Dense output is the cubic Hermite polynomial from the end slopes (error of order 4 in the step).
 
     Args:
-        is_looped: whether the four stages are a loop in the compiled program. A vector field of many operations then
-            compiles up to four times faster and runs a little slower; leave it off for small ones.
+        is_looped: whether the four stages form a loop in the compiled program. A large vector field then compiles up
+            to four times faster and runs a little slower; leave it off for small ones.
 
     Gradient: through the steps, exact for the discrete scheme.
 
@@ -57,15 +56,15 @@ class RK4(diffrax.AbstractSolver):
     interpolation_cls: ClassVar[Callable[..., Any]] = ThirdOrderHermitePolynomialInterpolation
 
     def order(self, terms: Any) -> int:
-        """Fourth order."""
+        """The order of convergence: 4."""
         return 4
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> None:
-        """No memory."""
+        """The solver state: None, because the method has no memory."""
         return None
 
     def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> Any:
-        """One step from `t0` to `t1`, as `diffrax.AbstractSolver.step`."""
+        """One step from `t0` to `t1`, with the interface of `diffrax.AbstractSolver.step`."""
         control = terms.contr(t0, t1)
         if self.is_looped:
             y1, k1 = _looped(terms, t0, t1, y0, args, control)
@@ -80,7 +79,7 @@ class RK4(diffrax.AbstractSolver):
         return y1, None, _dense(terms, t0, t1, args, y0, y1, k1), None, RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
-        """The vector field."""
+        """The vector field at `(t0, y0)`."""
         return terms.vf(t0, y0, args)
 
 
@@ -103,7 +102,8 @@ def _looped(terms: Any, t0: Any, t1: Any, y0: Any, args: Any, control: Any) -> t
 class Midpoint(diffrax.AbstractSolver):
     """The explicit midpoint method of second order with fixed steps; two evaluations per step.
 
-    Choose it over `RK4` for rough models at a given, short sampling time. Dense output and gradient as `RK4`.
+    Choose it over `RK4` for models of limited accuracy at a short sampling time. Dense output and gradients are
+    those of `RK4`.
 
     Source: Runge (1895), Mathematische Annalen 46, 167-178, doi:10.1007/BF01446807.
     """
@@ -112,15 +112,15 @@ class Midpoint(diffrax.AbstractSolver):
     interpolation_cls: ClassVar[Callable[..., Any]] = ThirdOrderHermitePolynomialInterpolation
 
     def order(self, terms: Any) -> int:
-        """Second order."""
+        """The order of convergence: 2."""
         return 2
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> None:
-        """No memory."""
+        """The solver state: None, because the method has no memory."""
         return None
 
     def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> Any:
-        """One step from `t0` to `t1`, as `diffrax.AbstractSolver.step`."""
+        """One step from `t0` to `t1`, with the interface of `diffrax.AbstractSolver.step`."""
         control = terms.contr(t0, t1)
         k1 = terms.vf_prod(t0, y0, args, control)
         k2 = terms.vf_prod(t0 + 0.5 * (t1 - t0), _add(y0, (0.5, k1)), args, control)
@@ -128,7 +128,7 @@ class Midpoint(diffrax.AbstractSolver):
         return y1, None, _dense(terms, t0, t1, args, y0, y1, k1), None, RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
-        """The vector field."""
+        """The vector field at `(t0, y0)`."""
         return terms.vf(t0, y0, args)
 
 
@@ -136,7 +136,7 @@ class Heun(diffrax.AbstractSolver):
     """Heun's method (the explicit trapezoidal rule) of second order with fixed steps; two evaluations per step.
 
     Like `Midpoint`, but evaluates at the ends of the step only: prefer it where the input is given at those times.
-    Dense output and gradient as `RK4`.
+    Dense output and gradients are those of `RK4`.
 
     Source: Heun (1900), Zeitschrift fuer Mathematik und Physik 45, 23-38.
     """
@@ -145,15 +145,15 @@ class Heun(diffrax.AbstractSolver):
     interpolation_cls: ClassVar[Callable[..., Any]] = ThirdOrderHermitePolynomialInterpolation
 
     def order(self, terms: Any) -> int:
-        """Second order."""
+        """The order of convergence: 2."""
         return 2
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> None:
-        """No memory."""
+        """The solver state: None, because the method has no memory."""
         return None
 
     def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> Any:
-        """One step from `t0` to `t1`, as `diffrax.AbstractSolver.step`."""
+        """One step from `t0` to `t1`, with the interface of `diffrax.AbstractSolver.step`."""
         control = terms.contr(t0, t1)
         k1 = terms.vf_prod(t0, y0, args, control)
         k2 = terms.vf_prod(t1, _add(y0, (1.0, k1)), args, control)
@@ -161,5 +161,5 @@ class Heun(diffrax.AbstractSolver):
         return y1, None, _dense(terms, t0, t1, args, y0, y1, k1), None, RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
-        """The vector field."""
+        """The vector field at `(t0, y0)`."""
         return terms.vf(t0, y0, args)

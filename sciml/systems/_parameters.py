@@ -1,4 +1,4 @@
-"""Conversions and checks of what a user gives as a parameter of a system."""
+"""Conversion and checks of the parameters of a system."""
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ from sciml.core import invalid
 
 
 def parameter(value: ArrayLike) -> Float[Array, "..."]:
-    """`value` as a floating-point array with a dtype of its own (integers and Python numbers: the default float)."""
+    """`value` as a floating-point array; integers and Python numbers get the default float dtype."""
     dtype = getattr(value, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
         return jnp.asarray(value)
@@ -28,6 +28,6 @@ def positive_scalar(value: ArrayLike, argument: str, fix: str) -> Float[Array, "
 
 
 def like(value: Array, x: object) -> Array:
-    """A time or a step in the dtype of the state `x`, so that it never promotes the state."""
+    """A time or a step size cast to the dtype of the state `x`, so that it never promotes the state."""
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(x) if eqx.is_inexact_array(leaf)]
     return jnp.asarray(value).astype(jnp.result_type(*dtypes)) if dtypes else jnp.asarray(value)

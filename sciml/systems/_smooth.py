@@ -1,4 +1,4 @@
-"""Smooth stand-ins for functions whose derivative is infinite or jumps."""
+"""Smooth replacements for functions with infinite or discontinuous derivatives."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
@@ -39,7 +39,7 @@ def smooth_max(a: ArrayLike, b: ArrayLike, width: float = 1e-3) -> Float[Array, 
 def smooth_min(a: ArrayLike, b: ArrayLike, width: float = 1e-3) -> Float[Array, "..."]:
     """`min(a, b)` rounded: `(a + b - sqrt((a - b)**2 + width**2)) / 2`, below the minimum by at most `width / 2`.
 
-    Arguments and gradient as `smooth_max`.
+    Arguments and gradient are those of `smooth_max`.
     """
     a, b = jnp.asarray(a), jnp.asarray(b)
     return 0.5 * (a + b - jnp.sqrt(jnp.square(a - b) + width**2))

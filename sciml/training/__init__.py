@@ -1,4 +1,4 @@
-"""Fitting: one `fit`, ensembles, transforms, monitors, checkpoints."""
+"""Training: `fit`, ensembles, transformed parameters, monitors, checkpoints and Levenberg-Marquardt."""
 
 from ._ensemble import ensemble as ensemble, EnsembleStats as EnsembleStats, pick_member as pick_member
 from ._first_order import Checkpoint as Checkpoint, FitStats as FitStats

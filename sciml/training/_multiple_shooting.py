@@ -1,4 +1,4 @@
-"""Identification from a record: multiple shooting from many starts, then single shooting from the best."""
+"""Identification from a record: multiple shooting from many starts, then single shooting from the best ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from ._gauss_newton import LevenbergMarquardt
 
 
 class ShootingStats(eqx.Module):
-    """How an identification went."""
+    """Statistics of an identification."""
 
     losses: Float[Array, " kept"]
     """Final single-shooting loss (half the mean squared misfit, prior included) of the starts that were polished."""
@@ -45,10 +45,11 @@ def multiple_shooting(
     method: LevenbergMarquardt | None = None,
     progress: bool = True,
 ) -> Solution:
-    """The model and initial state whose free run fits a record best, over many starts.
+    """Identifies a model and its initial state from a record, by multiple shooting from many starts.
 
-    Each start is fitted by multiple shooting with rising `continuity`, all in one compiled program; starts that diverge
-    harm only themselves. The `keep` best by their free run over the record are polished by single shooting.
+    Choose it for dynamical models with local optima. One compiled program fits all starts with rising `continuity`; a
+    start that diverges does not affect the others. Single shooting then refines the `keep` starts with the best free
+    run.
 
     Args:
         models: models with a leading axis, the start.
@@ -56,13 +57,14 @@ def multiple_shooting(
         u, y: input and measured output, leading axis time.
         x0: guess of the initial state.
         length: samples per segment; must divide the record's length.
-        align: `(x, y) -> x`, puts what is measured into a segment's first state guess; None leaves the simulated one.
+        align: `(x, y) -> x`, puts the measurement into the first guess of a segment's initial state; None keeps the
+            simulated state.
         prior: `(model, starts) -> residuals`, see `MultipleShooting`.
-        weight: of every sample; None for one.
-        continuity: weights of the gaps, in turn.
-        steps: Levenberg-Marquardt steps for each.
-        keep: how many starts to polish.
-        polish: steps of the polish.
+        weight: weight of every sample; None for one.
+        continuity: weights of the gaps between segments, used one after the other.
+        steps: Levenberg-Marquardt steps for each weight.
+        keep: number of starts to refine.
+        polish: steps of single shooting.
         method: default `LevenbergMarquardt(longest=2.0)`.
         progress: show a bar.
 

@@ -1,4 +1,4 @@
-"""Parameters under transforms, and masks that say what is trained."""
+"""Transformed parameters, and the selection of parameters to train."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from ..core import invalid
 
 
 class AbstractTransform(eqx.Module):
-    """A parameter that is trained in other coordinates; `resolve` puts its value in its place."""
+    """A parameter that is trained in other coordinates; `resolve` replaces it by its value."""
 
     @abstractmethod
     def value(self) -> Float[Array, "..."]:
-        """The parameter itself."""
+        """The value of the parameter."""
 
 
 class Positive(AbstractTransform):
     """A positive parameter, trained as its logarithm.
 
     Args:
-        value: where to start, > 0.
+        value: initial value, > 0.
     """
 
     log: Float[Array, "..."]
@@ -38,7 +38,7 @@ class Positive(AbstractTransform):
         self.log = jnp.log(value)
 
     def value(self) -> Float[Array, "..."]:
-        """`exp(log)`."""
+        """The value of the parameter, `exp(log)`."""
         return jnp.exp(self.log)
 
 
@@ -46,7 +46,7 @@ class Bounded(AbstractTransform):
     """A parameter strictly between `low` and `high`, trained through a logistic function.
 
     Args:
-        value: where to start, strictly inside.
+        value: initial value, strictly inside the bounds.
         low, high: the bounds, never trained.
     """
 
@@ -62,17 +62,17 @@ class Bounded(AbstractTransform):
         self.raw, self.low, self.high = jnp.log(share / (1 - share)), low, high
 
     def value(self) -> Float[Array, "..."]:
-        """`low + (high - low) σ(raw)`."""
+        """The value of the parameter, `low + (high - low) σ(raw)`."""
         return self.low + (self.high - self.low) * jax.nn.sigmoid(self.raw)
 
 
 class Ranged(AbstractTransform):
-    """A parameter believed to lie between `low` and `high`: coordinate -1 at `low`, +1 at `high`, free beyond.
+    """A parameter expected between `low` and `high`, trained as a coordinate: -1 at `low`, +1 at `high`, free beyond.
 
-    The coordinate suits random starts (uniform in [-1, 1]) and a Gaussian prior (its square).
+    Choose it for random starts (uniform in [-1, 1]) or with a Gaussian prior on the coordinate.
 
     Args:
-        coordinate: where to start.
+        coordinate: initial coordinate.
         low, high: the range, never trained.
         is_log: whether the coordinate is linear in the logarithm (for positive parameters of unknown size).
     """
@@ -88,7 +88,7 @@ class Ranged(AbstractTransform):
             raise invalid("low", self.low, "a positive number, since the range is logarithmic", "raise `low`")
 
     def value(self) -> Float[Array, "..."]:
-        """The parameter at the coordinate."""
+        """The value of the parameter at its coordinate."""
         low, high = (jnp.log(jnp.asarray(v)) for v in (self.low, self.high)) if self.is_log else (self.low, self.high)
         point = 0.5 * (low + high) + 0.5 * (high - low) * self.coordinate
         return jnp.exp(point) if self.is_log else point
@@ -104,12 +104,12 @@ def _is_transform(node: Any) -> bool:
 
 
 def resolve(model: Any) -> Any:
-    """`model` with every transformed parameter replaced by its value, as losses and users want to see it."""
+    """`model` with every transformed parameter replaced by its value."""
     return jtu.tree_map(lambda n: n.value() if _is_transform(n) else n, model, is_leaf=_is_transform)
 
 
 def partition(model: Any, trainable: Callable[[Any], Any] | Any | None) -> tuple[Any, Any]:
-    """The arrays to train, and the rest.
+    """Splits a model into the arrays to train and the rest.
 
     Args:
         model: any pytree.

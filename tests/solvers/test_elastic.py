@@ -98,7 +98,7 @@ def test_bad_weights():
         elastic(program, eq=1.0)
     with pytest.raises(ValueError, match="`ineq`: got -1.0; expected positive weights"):
         elastic(program, ineq=-1.0)
-    with pytest.raises(ValueError, match="`ineq`: got weights .*one number softens all"):
+    with pytest.raises(ValueError, match="`ineq`: got weights .*give one number for all constraints"):
         elastic(program, ineq={"a": 1.0}).start(jnp.zeros(2))
     hard_dynamics = elastic(transcribe(cart(0.5)), eq=1.0)
     p, z0 = jnp.ones(2), Shooting(jnp.zeros((6, 2)), jnp.zeros((6, 1)))

@@ -42,7 +42,10 @@ def test_variants_that_spreadsheets_write_are_legal(write):
         ("", r"`path`: got .*record.csv, which is empty; expected a header and samples"),
         ("\n,,\n", r"record.csv, which is empty"),
         ("a,b,Ts\n", r"`path`: got 0 samples in record.csv; expected at least 2"),
-        ("a,b,Ts\n1,2,3\n", r"`path`: got 1 samples in record.csv; expected at least 2. Likely fix: record for longer"),
+        (
+            "a,b,Ts\n1,2,3\n",
+            r"`path`: got 1 samples in record.csv; expected at least 2. Likely fix: use a longer record",
+        ),
         (
             "a,c\n1,2\n",
             r"got columns \['a', 'c'\] in record.csv, without \['b', 'Ts'\]; expected columns \['a', 'b', 'Ts'\]",

@@ -114,7 +114,7 @@ class CascadedTanks(AbstractContinuousSystem):
         return jnp.minimum(x[1:2] + self.bias * x[3:4], _SENSOR_LIMIT)
 
     def input_shape(self) -> tuple[int, ...]:
-        """`(1,)`."""
+        """The shape of the input `u`, the pump voltage: `(1,)`."""
         return (1,)
 
     def _flows(self, x: Float[Array, "3"], u: Float[Array, "1"]) -> tuple[Float[Array, "3"], Float[Array, ""]]:
@@ -133,12 +133,12 @@ class CascadedTanks(AbstractContinuousSystem):
 
 
 class TankLevels(AbstractContinuousSystem):
-    """The part of `CascadedTanks` that control needs: states `(x1, x2, v)`, without the sensor's relay.
+    """`CascadedTanks` reduced to the states that matter for control, `(x1, x2, v)`, without the sensor's relay.
 
     Levels and pump do not depend on the relay, so this is exact. Output: the lower level itself, shape `(1,)`.
 
     Args:
-        tanks: the whole plant.
+        tanks: the complete plant.
     """
 
     tanks: CascadedTanks = eqx.field(default_factory=CascadedTanks)
@@ -148,11 +148,11 @@ class TankLevels(AbstractContinuousSystem):
         return self.tanks._flows(x, u)[0]
 
     def output(self, t: ArrayLike, x: Float[Array, "3"], u: Float[Array, "1"] | None) -> Float[Array, "1"]:
-        """The lower level, V."""
+        """The lower level [V], shape `(1,)`."""
         return x[1:2]
 
     def input_shape(self) -> tuple[int, ...]:
-        """`(1,)`."""
+        """The shape of the input `u`, the pump voltage: `(1,)`."""
         return (1,)
 
 

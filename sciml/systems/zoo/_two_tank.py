@@ -46,5 +46,5 @@ class TwoTank(AbstractContinuousSystem):
         return jnp.stack([self.c1 * (1 - v) * p - upper, self.c1 * v * p + upper - lower]) - spill
 
     def input_shape(self) -> tuple[int, ...]:
-        """`(2,)`."""
+        """The shape of the input, pump power and valve opening: `(2,)`."""
         return (2,)

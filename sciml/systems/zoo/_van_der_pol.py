@@ -25,10 +25,10 @@ class VanDerPol(AbstractContinuousSystem):
         self.mu = parameter(mu)
 
     def vector_field(self, t: ArrayLike, x: Float[Array, "2"], u: Float[Array, "1"] | None) -> Float[Array, "2"]:
-        """The two derivatives; no input means no force."""
+        """The state derivatives; without an input, the force is zero."""
         acceleration = self.mu * (1 - x[0] ** 2) * x[1] - x[0]
         return jnp.stack([x[1], acceleration if u is None else acceleration + u[0]])
 
     def input_shape(self) -> tuple[int, ...]:
-        """`(1,)`."""
+        """The shape of the input, a force: `(1,)`."""
         return (1,)
