@@ -55,12 +55,15 @@ def main() -> None:
     parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.4" fill="{BLUE}" opacity="0.75"/>' for x, y in exact]
     ring = f'r="5" fill="none" stroke="{ORANGE}" stroke-width="1.6"'
     parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" {ring}/>' for x, y in learned]
-    text = f'fill="{GREY}" font-family="system-ui, sans-serif" font-size="14"'
-    parts.append(f'<circle cx="306" cy="416" r="4" fill="{BLUE}"/><text x="320" y="421" {text}>exact optima</text>')
-    parts.append(f'<circle cx="306" cy="442" {ring}/><text x="320" y="447" {text}>the network\'s answers</text>')
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE} {SIZE}">'
+    legend = f'fill="{GREY}" font-family="system-ui, sans-serif" font-size="14"'
+    y = SIZE + 24
+    names = [
+        f'<circle cx="78" cy="{y}" r="4" fill="{BLUE}"/><text x="90" y="{y + 5}" {legend}>exact optima</text>',
+        f'<circle cx="208" cy="{y}" {ring}/><text x="221" y="{y + 5}" {legend}>answers of the network</text>',
+    ]
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE} {SIZE + 36}">'
     clip = f'<clipPath id="c"><rect width="{SIZE}" height="{SIZE}" rx="18"/></clipPath><g clip-path="url(#c)">'
-    drawing = svg + clip + "\n".join(parts) + "</g></svg>\n"
+    drawing = svg + clip + "\n".join(parts) + "</g>" + "".join(names) + "</svg>\n"
     (FOLDER / "assets" / "hero.svg").write_text(drawing, encoding="utf-8")
 
 
