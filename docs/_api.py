@@ -210,13 +210,14 @@ def _homes() -> dict[str, list[str]]:
     return homes
 
 
-def linked(text: str, *, is_docstring: bool = False) -> str:
+def linked(text: str, *, home: str = "", is_docstring: bool = False) -> str:
     """Names of members in code spans become links: `solvers.SQP` always, `SQP` and `solve_batch` where one package has
-    it, and verbs such as `solve`, which are plain words too, in the tables of a page."""
+    it or `home` is one of several, and verbs such as `solve`, which are plain words too, in the tables of a page."""
 
     def link(match: re.Match[str], in_table: bool) -> str:
         name, package = match["name"], match["path"].rstrip(".")
         homes = _homes().get(name, [])
+        homes = [home] if home in homes else homes
         is_telling = in_table or name[0].isupper() or "_" in name
         if package not in homes and not (package == "" and len(homes) == 1 and is_telling):
             return match.group()
@@ -235,4 +236,6 @@ def on_page_markdown(markdown: str, page, **_):
     markdown = markdown.replace("```python no-run", "```python")
     if page.file.src_uri.startswith("api/"):
         return markdown
-    return "".join(part if part.lstrip().startswith("```") else linked(part) for part in FENCES.split(markdown))
+    home = page.file.src_uri.split("/")[0]  # on the pages on solvers, `AugmentedLagrangian` is the solver
+    parts = FENCES.split(markdown)
+    return "".join(part if part.lstrip().startswith("```") else linked(part, home=home) for part in parts)

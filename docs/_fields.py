@@ -78,7 +78,7 @@ def _each(match: re.Match[str]) -> str:
 def _text(of: Object) -> None:
     """Members that a docstring names become links, labels stand out, and `low, high: ...` becomes two entries."""
     if of.docstring is not None:
-        text = TOGETHER.sub(_each, _api.linked(of.docstring.value, is_docstring=True))
+        text = TOGETHER.sub(_each, _api.linked(of.docstring.value, home=of.path.split(".")[1], is_docstring=True))
         of.docstring.value = LABEL.sub(lambda m: f"{m[1]}**{m[2]}.** {m[3].upper()}", text)
 
 

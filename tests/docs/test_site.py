@@ -121,6 +121,7 @@ def test_named_members_become_links():
     assert api.linked("`solvers.SQP()` or `TreeMLP`") == (
         "[`solvers.SQP()`][sciml.solvers.SQP] or [`TreeMLP`][sciml.nn.TreeMLP]"
     )
+    assert api.linked("`AugmentedLagrangian`", home="losses").endswith("[sciml.losses.AugmentedLagrangian]")
     assert api.linked("| `solve` | `solve_batch` |").count("][sciml.solvers.solve") == 2
     for same in ("`AugmentedLagrangian`", "`solve`", "# `SQP`", "[`SQP`](there)", "    `SQP`"):
         assert api.linked(same) == same  # two homes, a plain word, a heading, a link, code
