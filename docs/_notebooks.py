@@ -61,11 +61,13 @@ def _prose(source: str) -> str:
 
 
 def _teaser(source: str) -> str:
-    """The first sentence of the first paragraph that is prose."""
+    """The first sentences of the first paragraph that is prose, as few as say something."""
     for paragraph in re.split(r"\n\s*\n", source):
         if not paragraph.startswith(("#", "[!", "    ", "$$")):
             text = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", " ".join(paragraph.split()))
-            return re.split(r"(?<=[.;]) (?=\S)", text)[0].rstrip(";.").replace("**", "") + "."
+            sentences = re.split(r"(?<=\.) (?=[A-Z])", text.replace("**", ""))
+            enough = next((n for n in range(1, len(sentences)) if len(" ".join(sentences[:n])) > 60), len(sentences))
+            return " ".join(sentences[:enough])
     return ""
 
 

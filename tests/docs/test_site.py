@@ -76,7 +76,7 @@ def test_notebook_becomes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     book = books.read(notebook(tmp_path))
     assert (book.title, book.teaser, book.task, book.page) == (
         "Title",
-        "What it is.",
+        "What it is; more.",
         "start",
         "notebooks/start/one.md",
     )
