@@ -27,6 +27,7 @@ from ._program import (
     AbstractProgram as AbstractProgram,
     bounds as bounds,
     constraints as constraints,
+    cost as cost,
     Program as Program,
 )
 from ._quadratic import null_space as null_space, Quadratic as Quadratic, QuadraticProgram as QuadraticProgram
