@@ -27,6 +27,7 @@ from sciml.training import (
     Ranged,
     resolve,
 )
+from sciml.training._parameters import partition
 
 
 class Line(eqx.Module):
@@ -133,11 +134,48 @@ def test_trainable_leaves_the_rest_alone(mask):
 
 
 def test_trainable_selects_nothing():
-    expected = "`trainable`: got no floating-point array; expected at least one.*write parameters as"
+    expected = "`trainable`: got no floating-point array;.* expected at least one.*write parameters as"
     with pytest.raises(ValueError, match=expected):
         run(trainable=Line(False, False))
     with pytest.raises(ValueError, match=expected):
         run(Line(1.0, 2))
+
+
+def test_a_python_float_is_trained_where_a_function_selects_it():
+    model = Line(jnp.zeros(2), 0.0)
+    done = run(model, trainable=lambda m: (m.slope, m.offset), method=optax.adam(0.1), steps=300)
+    np.testing.assert_allclose(done.value.offset, CLOSED[2], atol=1e-4)
+    single, _ = partition(Line(jnp.zeros(2, jnp.float32), 0.0), lambda m: m.offset)
+    assert single.offset.dtype == jnp.float32  # that of the model's arrays
+    alone = run(Line(jnp.asarray(CLOSED[:2]), 0.0), trainable=lambda m: m.offset, method=optx.BFGS(1e-10, 1e-10))
+    np.testing.assert_allclose(alone.value.offset, CLOSED[2], atol=1e-8)
+    assert run(model, steps=3).value.offset == 0.0  # a constant otherwise
+
+
+@pytest.mark.parametrize(
+    ("model", "trainable", "expected"),
+    [
+        (Line(1.0, 2), None, "got no floating-point array; `model.slope`: Python float, a constant; expected at least"),
+        (2.0, None, "got no floating-point array; `model`: Python float, a constant"),
+        (Line(jnp.ones(2), 2), lambda m: m.offset, "got `model.offset`, a int; expected floating-point arrays"),
+        (Line(jnp.ones(2), "b"), lambda m: (m.slope, m.offset), "got `model.offset`, a str; expected floating-point"),
+        (
+            Line(jnp.ones(2), 2.0),
+            Line(True, True),
+            "True for `model.offset`, a Python float; .*select it by a function",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_named(model, trainable, expected):
+    with pytest.raises(ValueError, match=f"`trainable`: .*{expected}"):
+        run(model, trainable=trainable)
+
+
+def test_floats_inside_of_a_selected_part_stay_constants():
+    model = {"inner": Line(jnp.zeros(2), 0.5), "outer": jnp.zeros(())}
+    for trainable in (lambda m: m["inner"], {"inner": True, "outer": False}, True):
+        parameters, rest = partition(model, trainable)
+        assert parameters["inner"].offset is None and rest["inner"].offset == 0.5
 
 
 def test_trainable_of_another_structure():
