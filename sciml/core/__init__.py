@@ -1,7 +1,9 @@
 """Types, results, tree helpers, the one iteration loop and the implicit adjoint: what everything else stands on."""
 
 from ._errors import explain as explain, invalid as invalid, wrong_type as wrong_type
+from ._failures import checked as checked
 from ._iterate import iterate as iterate
+from ._keys import check_key as check_key
 from ._policy import AbstractPolicy as AbstractPolicy
 from ._progress import progress_bar as progress_bar
 from ._results import is_successful as is_successful, message as message, RESULTS as RESULTS, tally as tally

@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar, ScalarLike
 
 from ..core import invalid, stop_gradient
-from ..programs import AbstractProgram, constraints, cost
+from ..programs import AbstractProgram, check_program, constraints, cost
 from ..sources import AbstractSource, Batch
 from ._abstract import AbstractLoss, finite_or_nan, is_without_nan, mean_of_finite, put_sound, Report
 from ._penalty import _apply
@@ -49,6 +49,9 @@ class AugmentedLagrangian(AbstractLoss):
     mu: ScalarLike = 10.0
     rate: ScalarLike = 0.1
     refuse_above: float = eqx.field(static=True, default=0.5)
+
+    def __check_init__(self) -> None:
+        check_program(self.program)
 
     def init(self, model: Any, source: AbstractSource) -> Multipliers:
         """Zero multipliers for every instance."""

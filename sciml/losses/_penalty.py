@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 from jaxtyping import PRNGKeyArray, Scalar, ScalarLike
 
 from ..core import invalid, Trajectory
-from ..programs import AbstractProgram, cost, violation
+from ..programs import AbstractProgram, check_program, cost, violation
 from ..sources import AbstractSource, Batch
 from ._abstract import AbstractLoss, finite_or_nan, is_without_nan, mean_of_finite, put_sound, Report
 from ._norms import AbstractNorm, L2
@@ -53,6 +53,9 @@ class Penalty(AbstractLoss):
     norm: AbstractNorm = eqx.field(default_factory=L2)
     lost_weight: ScalarLike = 1.0
     refuse_above: float = eqx.field(static=True, default=0.5)
+
+    def __check_init__(self) -> None:
+        check_program(self.program)
 
     def init(self, model: Any, source: AbstractSource) -> None:
         """No memory."""

@@ -10,8 +10,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Scalar, ScalarLike
 
-from ..core import as_arrays, batch_size, invalid, is_successful, Solution, Trajectory
-from ..programs import AbstractProgram, cost, Program, violation
+from ..core import as_arrays, batch_size, invalid, is_successful, Solution, Trajectory, wrong_type
+from ..programs import AbstractProgram, check_program, cost, Program, violation
 from ..programs._optimal_control import starts_apart
 
 
@@ -92,6 +92,7 @@ def judge(program: AbstractProgram, zs: Any, ps: Any, in_axes: Any) -> Judged:
     Raises:
         ValueError: if the leading axes of `zs` and `ps` differ, or trajectories start elsewhere than their problem.
     """
+    check_program(program)
     zs, ps = as_arrays(zs), as_arrays(ps)
     check_instances(ps, in_axes, batch_size(zs, "zs"))
     judged = _evaluate(program, zs, ps, in_axes)
@@ -113,6 +114,10 @@ def exact_costs(
     program: AbstractProgram, zs: Any, ps: Any, exact: Solution, exact_program: AbstractProgram | None, in_axes: Any
 ) -> Float[Array, " batch"]:
     """`f(z*, p)` for every instance, by the program that `exact` answers."""
+    if not isinstance(exact, Solution):
+        fix = "pass what `solve_batch` returned, or `vmap` of `solve`, and not its `value`"
+        raise wrong_type("exact", f"a {type(exact).__name__}", "a batched `Solution`", fix)
+    check_program(program if exact_program is None else exact_program)
     n, found = batch_size(zs, "zs"), batch_size(exact.value, "exact.value")
     if n != found:
         raise invalid("exact", f"{found} solutions", f"one for each of the {n} decisions `zs`", "solve the same `ps`")

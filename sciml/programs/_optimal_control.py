@@ -315,11 +315,25 @@ def _exogenous(problem: OptimalControl, p: Any) -> Any:
     return w
 
 
+def check_program(program: Any) -> None:
+    """Raises unless `program` is one: for whom a function or an optimal-control problem is taken for it."""
+    if isinstance(program, AbstractProgram):
+        return
+    fix = "wrap the function: `sciml.Program(objective)`"
+    if isinstance(program, OptimalControl):
+        fix = "`programs.transcribe(problem)` for a solver, `programs.along_trajectory(problem)` for losses and metrics"
+    raise wrong_type("program", f"a {type(program).__name__}", "a `Program` or a `QuadraticProgram`", fix)
+
+
+def _kind(z: Any) -> str:
+    return f"an array of shape {z.shape}" if eqx.is_array(z) else f"a {type(z).__name__}"
+
+
 def _check_trajectory(problem: OptimalControl, z: Any) -> None:
     """Raises unless `z` is a trajectory over the horizon."""
     if not isinstance(z, Trajectory):
         fix = "give what `rollout` returns (`decide` of a loss rolls out); a solver takes `transcribe(problem)`"
-        raise wrong_type("z", f"a {type(z).__name__}", "a `Trajectory`, as `along_trajectory` judges", fix)
+        raise wrong_type("z", _kind(z), "a `Trajectory`, as `along_trajectory` judges", fix)
     _check_length("z.x", z.x, problem.horizon + 1, problem.horizon)
     _check_length("z.u", z.u, problem.horizon, problem.horizon)
 
@@ -328,7 +342,7 @@ def _check_shooting(problem: OptimalControl, z: Any) -> None:
     """Raises unless `z` holds states and inputs over the horizon."""
     if not isinstance(z, Shooting):
         fix = "start from `guess(problem, u, p)`; for trajectories (losses, policies) use `along_trajectory(problem)`"
-        raise wrong_type("z", f"a {type(z).__name__}", "a `Shooting`, the decision of `transcribe`", fix)
+        raise wrong_type("z", _kind(z), "a `Shooting`, the decision of `transcribe`", fix)
     _check_length("z.x", z.x, problem.horizon, problem.horizon)
     _check_length("z.u", z.u, problem.horizon, problem.horizon)
 

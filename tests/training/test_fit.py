@@ -331,6 +331,22 @@ def test_a_loss_of_nan_is_a_result_and_keeps_the_last_sound_parameters():
         run(**slowly)
 
 
+def test_the_message_of_a_fit_speaks_of_the_fit():
+    with pytest.raises(RuntimeError, match="^The loss became NaN or infinite at step 0; .*lower the learning rate"):
+        run(loss=lambda m, b: mean_square(m, b) * jnp.nan, steps=3)
+    with pytest.raises(
+        RuntimeError, match="at step 0, where 100% of the batch failed .the loss refuses more than `ref"
+    ):
+        run(loss=Mean(lambda m, one: square(m, one) * jnp.nan), steps=3)
+    with pytest.raises(RuntimeError, match="^The loss, or a parameter, became NaN or infinite; "):
+        run(loss=lambda m, b: jnp.sum(jnp.sqrt(m.slope)), steps=1)
+
+
+def test_a_key_must_be_one():
+    with pytest.raises(TypeError, match=r"`key`: got 0; expected one key of `jax.random`"):
+        getattr(fit, "__wrapped__", fit)(START, mean_square, DATA, ADAM, steps=3, key=0)
+
+
 def test_a_gradient_of_nan_at_the_last_step_is_noticed():
     done = run(loss=lambda m, b: jnp.sum(jnp.sqrt(m.slope)), steps=1, method=optax.adam(0.1), throw=False)
     assert done.stats.losses[0] == 0.0 and done.result == RESULTS.diverged
