@@ -183,6 +183,7 @@ class _Defects(eqx.Module):
 
     def __call__(self, z: Any, p: Any) -> Any:
         problem = self.problem
+        _check_shooting(problem, z)
         before = _but_last(_with_initial(problem, z.x, p))
         step = lambda x, u, w: _call(problem, "dynamics", x, u, w, p)
         after = jax.vmap(step)(before, z.u, _exogenous(problem, p))
@@ -195,6 +196,7 @@ class _ShootingLimits(eqx.Module):
     problem: OptimalControl
 
     def __call__(self, z: Any, p: Any) -> Any:
+        _check_shooting(self.problem, z)
         return _path_and_terminal(self.problem, _with_initial(self.problem, z.x, p), z.u, p)
 
 
