@@ -6,10 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jaxtyping
 import numpy as np
 import pytest
 
 from sciml.core import check_key, checked, message, RESULTS
+from sciml.nn import TreeMLP
+from sciml.sources import Sampled, Uniform
 
 
 def work(x, throw=True):
@@ -89,3 +92,18 @@ def test_keys_are_keys():
         check_key(None)
     with pytest.raises(TypeError, match=r"`seed`: got an array of shape \(3,\)"):
         check_key(jr.split(jr.key(0), 3), "seed")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda key: TreeMLP(0.0, 0.0, width=1, depth=0, key=key),
+        lambda key: Uniform(0.0, 1.0, 1).draw(3, key=key),
+        lambda key: Sampled(jr.normal, 1).draw(3, key=key),
+    ],
+)
+def test_an_integer_is_no_key(make, request):
+    jaxtyping.config.update("jaxtyping_disable", True)  # in the tests a runtime type checker stands before the door
+    request.addfinalizer(lambda: jaxtyping.config.update("jaxtyping_disable", False))
+    with pytest.raises(TypeError, match="`key`: got 0; expected one key of `jax.random`"):
+        make(0)
