@@ -11,7 +11,7 @@ from jaxtyping import ScalarLike
 from ..core import invalid, is_successful, RESULTS, Solution
 from ..programs import AbstractProgram
 from ._binomial import clopper_pearson
-from ._decisions import costs_and_violations, exact_costs, relative_gaps
+from ._decisions import exact_costs, judge, relative_gaps
 
 
 class Certificate(eqx.Module):
@@ -27,6 +27,9 @@ class Certificate(eqx.Module):
     """One-sided Clopper-Pearson upper bound on the probability of a violation, at `confidence`."""
     violations: int
     """Instances, among the solved ones, that violate by more than `tol` of the range or are not finite."""
+    violations_by_name: dict[str, int]
+    """The same for each constraint and bound by itself: `{"ineq.outer": 3, "lower.x": 0}`. One decision may count
+    several times."""
     nonfinite: int
     """Instances, among the solved ones, whose decision diverged or has no finite cost; they count as violations."""
     compared: int
@@ -55,9 +58,11 @@ class Certificate(eqx.Module):
             ("  infeasible", f"{self.infeasible}"),
             ("  failed otherwise", f"{other}"),
             ("largest KKT residual, exact", f"{self.kkt_max:.1e}"),
-            ("mean gap", f"{self.gap_mean:.2%}"),
-            ("gap, 95th percentile", f"{self.gap_p95:.2%}"),
+            ("compared (solved, no violation)", f"{self.compared} of {self.n}"),
+            ("  mean gap", f"{self.gap_mean:.2%}"),
+            ("  gap, 95th percentile", f"{self.gap_p95:.2%}"),
             (f"violations > {self.tol:g} of range", f"{self.violations} of {self.solved} ({self.violation_rate:.2%})"),
+            *((f"  {name}", f"{count}") for name, count in self.violations_by_name.items() if count),
             ("  of these not finite", f"{self.nonfinite}"),
             (f"violation probability, {100 * self.confidence:.3g} % bound", f"<= {self.violation_bound:.3%}"),
         ]
@@ -105,7 +110,8 @@ def certify(
 
     Raises:
         ValueError: if leading axes or structures differ, if `scale` or `tol` are out of range, and if a set that a
-            number is taken over is empty: nothing solved exactly, nothing to compare, a mean exact cost of zero.
+            number is taken over is empty: nothing solved exactly, nothing to compare, a mean exact cost of zero; if
+            trajectories have another horizon or another initial state than the problem of `along_trajectory`.
     """
     span = float(np.asarray(scale))
     if not span > 0.0:
@@ -113,8 +119,8 @@ def certify(
     if not tol >= 0.0:
         raise invalid("tol", tol, "a tolerance >= 0", "give the violation to tolerate as a part of the range")
     reference = np.asarray(exact_costs(program, zs, ps, exact, exact_program, in_axes))
-    costs, worst = costs_and_violations(program, zs, ps, in_axes)
-    cost, worst = np.asarray(costs), np.asarray(worst) / span
+    judged = judge(program, zs, ps, in_axes)
+    cost, worst = np.asarray(judged.cost), np.asarray(judged.worst) / span
     solved = np.asarray(is_successful(exact.result)) & np.isfinite(reference)
     infeasible = _has_result(exact, RESULTS.infeasible) | _has_result(exact, RESULTS.contradictory_bounds)
     if not solved.any():
@@ -127,6 +133,7 @@ def certify(
     finite = np.isfinite(cost) & np.isfinite(worst)
     violates = ~(finite & (worst <= tol))
     compared, k, m = solved & ~violates, int((solved & violates).sum()), int(solved.sum())
+    beyond = {name: ~(np.asarray(v) / span <= tol) & solved for name, v in judged.by_name.items()}
     gap_mean, gap_p95 = _gaps(cost[compared], reference[compared], floor, f"{k} of {m} solved instances")
     return Certificate(
         gap_mean=gap_mean,
@@ -134,6 +141,7 @@ def certify(
         violation_rate=k / m,
         violation_bound=clopper_pearson(k, m, confidence=confidence),
         violations=k,
+        violations_by_name={name: int(each.sum()) for name, each in beyond.items()},
         nonfinite=int((solved & ~finite).sum()),
         compared=int(compared.sum()),
         solved=m,

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optax
 import optimistix as optx
 from jaxtyping import PRNGKeyArray
 
-from ..core import invalid, is_successful, Solution, wrong_type
+from ..core import check_key, checked, invalid, Solution, wrong_type
 from ..losses import AbstractLeastSquares
 from ..sources import AbstractSource, Fixed
 from ._first_order import Checkpoint, fit_first_order, Job, Watch
@@ -60,6 +61,7 @@ def fit(
     """
     if steps < 1:
         raise invalid("steps", steps, "an integer >= 1", "say how many steps to take")
+    check_key(key)
     monitors = tuple(monitor) if isinstance(monitor, tuple | list) else () if monitor is None else (monitor,)
     if isinstance(method, optax.GradientTransformation):
         parameters, rest = partition(model, trainable)
@@ -79,5 +81,21 @@ def fit(
         expected = "an optax transformation or an Optimistix solver"
         raise wrong_type("method", repr(method), expected, "for instance `optax.adam(1e-3)`, called, not the function")
     if throw:
-        solution = solution.result.error_if(solution, ~is_successful(solution.result))
+        solution = checked(solution, solution.result, {"diverged": _cause(solution.stats)})
     return solution
+
+
+def _cause(stats: Any) -> str:
+    """What happened where a fit diverged, and what to do."""
+    losses, failed = np.ravel(getattr(stats, "losses", ())), np.ravel(getattr(stats, "failed", ()))
+    wrong = np.flatnonzero(~np.isfinite(losses))
+    text = "The loss, or a parameter, became NaN or infinite"
+    if wrong.size:
+        text = f"The loss became NaN or infinite at step {wrong[0]}"
+        if failed[wrong[0]] > 0.0:
+            text += f", where {failed[wrong[0]]:.0%} of the batch failed (the loss refuses more than `refuse_above`)"
+    return (
+        text
+        + "; the model before it is kept. Evaluate the loss on the first batch, lower the learning rate or clip the "
+        "gradient, and keep arguments of `log`, `sqrt` and divisions inside of their domain."
+    )
