@@ -13,14 +13,14 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[2])]
+sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parents[2])]
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import ours  # noqa: E402
 import ours_admm  # noqa: E402
 import problem  # noqa: E402
-import referee  # noqa: E402
+from harness import referees  # noqa: E402
 from run import CASES, instance  # noqa: E402
 
 REPETITIONS = 11
@@ -54,7 +54,7 @@ def main() -> None:
                     continue  # it is for shared matrices
                 actions, _ = contestant.prepare(data)
                 found = {key: np.asarray(value) for key, value in actions["forward"]().items()}
-                largest = referee.residuals(data, found["z"], found["eq"], found["ineq"])["largest"]
+                largest = referees.residuals(data, found["z"], found["eq"], found["ineq"])["largest"]
                 print(
                     f"{case}, seed {seed}, {name}: forward {wall(actions['forward']):.2f} ms, forward and backward "
                     f"{wall(actions['both']):.2f} ms, {np.sum(largest <= limit)} solved at {limit / 1.01:g}",

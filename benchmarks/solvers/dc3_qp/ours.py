@@ -1,7 +1,7 @@
 """This library: matrices that instances share are arrays of the program, the others functions of the instance."""
 
-import ours_batch
 import problem
+from harness.quadratic import ours_batch
 
 from sciml.solvers import InteriorPointQP
 

@@ -1,7 +1,7 @@
 """This library, on the same program by operator splitting."""
 
-import ours_batch
 import problem
+from harness.quadratic import ours_batch
 
 from sciml.solvers import ADMM
 

@@ -1,7 +1,7 @@
 """This library; every array is a function of the instance."""
 
-import ours_batch
 import problem
+from harness.quadratic import ours_batch
 
 from sciml.solvers import InteriorPointQP
 

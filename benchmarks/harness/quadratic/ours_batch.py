@@ -1,9 +1,9 @@
 """A batch of quadratic programs with this library: one program, written for one instance, solved under `vmap`."""
 
-import batches
 import equinox as eqx
 import jax.numpy as jnp
 
+from harness.quadratic import batches
 from sciml.programs import QuadraticProgram
 from sciml.solvers import solve
 

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from worker import Action, compile_ahead
+
+from harness.timing import compile_ahead
 
 NAMES = ("Q", "q", "A", "b", "G", "h")
 DIMENSIONS = {"Q": 2, "q": 1, "A": 2, "b": 1, "G": 2, "h": 1}  # of one instance
 
-Result = tuple[dict[str, Action], dict[str, float]]
+Result = tuple[dict[str, Callable[[], Any]], dict[str, float]]
 
 
 def split(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,7 +1,8 @@
 """A batch of quadratic programs with qpax, as it documents its batches: `jit(vmap(...))`."""
 
-import batches
 import qpax
+
+from harness.quadratic import batches
 
 
 def actions(data, backend, tolerance, *, gradients=True):
