@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = set("item metric value unit target better rivals failures versions device date command".split())
+FIELDS = set("item metric value unit target better rivals failures versions commit device date command".split())
+COMMIT = re.compile(r"[0-9a-f]{7,40}( dirty)?")
 BLOCK = re.compile(r"^<!-- results:(?P<what>[^\n]*?) -->\n(?P<table>.*?)^<!-- /results -->$", re.DOTALL | re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
@@ -39,6 +40,12 @@ def load(root: Path) -> dict[str, list[Row]]:
                 raise ValueError(
                     f"`{path.relative_to(root)}`: got a row with {sorted(row)}; expected {sorted(FIELDS)} and `better` "
                     "lower or higher. Likely fix: run the benchmark again"
+                )
+            if row["commit"] is not None and not COMMIT.fullmatch(row["commit"]):
+                raise ValueError(
+                    f"`{path.relative_to(root)}`: got the commit {row['commit']!r}; expected a short hash, with "
+                    "` dirty` after it where the library had changes, or null where it is not known. "
+                    "Likely fix: `harness.finish`, which looks it up"
                 )
         questions.setdefault(question, []).extend(rows)
     return questions
@@ -99,10 +106,15 @@ def table(rows: list[Row]) -> str:
     lines: list[str] = []
     for metric in dict.fromkeys(row["metric"] for row in rows):
         lines += [f"**{metric}**", "", *_part([row for row in rows if row["metric"] == metric]), ""]
-    origins = {(row["device"], row["date"], row["command"], tuple(sorted(row["versions"].items()))) for row in rows}
-    for device, date, command, versions in sorted(origins):
-        lines += [f"{device}, {date}, {', '.join(f'{n} {v}' for n, v in versions)}: `{command}`", ""]
+    lines += [f"{line}\n" for line in sorted({origin(row) for row in rows})]
     return "\n".join(lines)
+
+
+def origin(row: Row) -> str:
+    """Where a number comes from, in words."""
+    known = (row["commit"] or "not recorded").replace(" dirty", " with uncommitted changes")
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(row["versions"].items()))
+    return f"{row['device']}, {row['date']}, commit {known}, {versions}: `{row['command']}`"
 
 
 def fill(text: str, questions: dict[str, list[Row]]) -> str:

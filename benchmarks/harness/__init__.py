@@ -4,7 +4,7 @@ It needs NumPy alone: rivals run with it in environments of their own.
 """
 
 from harness.contestants import BUDGET, Contestant, Failed, measure
-from harness.environment import child, data_folder, ONE_THREAD, pin, versions
+from harness.environment import child, commit, data_folder, ONE_THREAD, pin, versions
 from harness.rows import (
     cpu,
     finish,
@@ -29,6 +29,7 @@ __all__ = [
     "child",
     "command",
     "command_line",
+    "commit",
     "Contestant",
     "cpu",
     "data_folder",

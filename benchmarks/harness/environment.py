@@ -1,9 +1,11 @@
-"""Where a contestant runs: one thread, one processor, folders to import from and to find data in, and versions."""
+"""Where a contestant runs: one thread, one processor, folders, versions, and the commit of this library."""
 
+import functools
 import importlib.metadata
 import os
 import platform
 import re
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -46,6 +48,19 @@ def data_folder() -> Path:
     """`SCIML_DATA`, or `../shared/data` beside the repository."""
     named = os.environ.get("SCIML_DATA")
     return Path(named) if named else ROOT.parent / "shared" / "data"
+
+
+@functools.cache
+def commit(root: Path = ROOT) -> str | None:
+    """The commit of this library: its short hash, with `dirty` where files of `sciml/` are not as committed.
+
+    None outside a repository. It is read once, when a run begins.
+    """
+    git = lambda *words: subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+    head, changes = git("rev-parse", "--short=7", "HEAD"), git("status", "--porcelain", "--", "sciml")
+    if head.returncode or changes.returncode:
+        return None
+    return head.stdout.strip() + " dirty" * bool(changes.stdout.strip())
 
 
 def required(folder: Path) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from harness import environment
+
 OURS = "sciml"
 TIMES = {"cpu_s": "CPU time", "wall_s": "wall time"}
 UNITS = {"s": 1.0, "ms": 1e3, "µs": 1e6}  # in a second
@@ -100,6 +102,7 @@ def origin(versions: dict[str, str], command: str, device: str | None = None) ->
     """Where numbers come from: what every row says besides its own."""
     return {
         "versions": versions,
+        "commit": environment.commit(),
         "device": cpu() if device is None else device,
         "date": datetime.date.today().isoformat(),
         "command": command,

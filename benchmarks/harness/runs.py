@@ -68,6 +68,7 @@ class Run:
         if args.out is None and all_rivals and all_seeds and complete(args):
             args.out = folder / "results" / f"{folder.name}.json"
         environment.pin(args.core)
+        environment.commit()
         self.folder, self.args, self.rows, self.raw = folder, args, [], {}
 
     def measure(self, data: dict[str, np.ndarray], own: dict[str, str], rivals: dict[str, str], **options: Any) -> Any:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from harness import contestants, environment, examples, runs
 
 NAMES = {"scipy_ivp": "SciPy"}
-FIELDS = "item metric value unit target better rivals failures versions device date command"
+FIELDS = "item metric value unit target better rivals failures versions commit device date command"
 
 
 CONTESTANT = """
@@ -92,6 +93,24 @@ def test_versions_name_what_a_rival_requires(tmp_path: Path) -> None:
     assert environment.required(tmp_path) == ["pytest", "no-such-package"]
     found = environment.versions(environment.required(tmp_path))
     assert found["pytest"] == pytest.__version__ and "no-such-package" not in found
+
+
+def test_the_commit_says_whether_the_library_was_as_committed(tmp_path: Path) -> None:
+    git = lambda *words: subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+    assert environment.commit(tmp_path) is None
+    environment.commit.cache_clear()
+    (tmp_path / "sciml").mkdir()
+    (tmp_path / "sciml" / "a.py").write_text("")
+    git("init", "-q")
+    git("add", "-A")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a")
+    (tmp_path / "results.json").write_text("[]")  # what a benchmark writes leaves the library as it is
+    clean = environment.commit(tmp_path)
+    assert re.fullmatch("[0-9a-f]{7}", clean)
+    (tmp_path / "sciml" / "a.py").write_text("changed = True")
+    assert environment.commit(tmp_path) == clean  # a run has one commit, the one that it began with
+    environment.commit.cache_clear()
+    assert environment.commit(tmp_path) == f"{clean} dirty"
 
 
 CASE = """
