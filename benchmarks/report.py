@@ -3,7 +3,8 @@
     python benchmarks/report.py            # print, and rewrite the tables between the markers
     python benchmarks/report.py --check    # change nothing, exit 1 if a table is stale
 
-A page includes the results of `benchmarks/TASK/QUESTION/results/*.json` between two markers, each on its own line:
+A page includes the results of `benchmarks/TASK/QUESTION/results/*.json` between two markers, each on its own line
+(`TASK/QUESTION/on_device` stands for those of `results/on_device/*.json`):
 
     <!-- results:TASK/QUESTION -->
     <!-- /results -->
@@ -30,10 +31,13 @@ Row = dict[str, Any]
 
 
 def load(root: Path) -> dict[str, list[Row]]:
-    """The rows of every `benchmarks/**/results/*.json`, by question (`TASK/QUESTION`)."""
+    """The rows of all files by question; those in `results/on_device/` are a question of their own."""
     questions: dict[str, list[Row]] = {}
-    for path in sorted((root / "benchmarks").glob("**/results/*.json")):
-        question = path.parent.parent.relative_to(root / "benchmarks").as_posix()
+    for path in sorted((root / "benchmarks").glob("**/results/**/*.json")):
+        folder, _, kind = path.parent.relative_to(root / "benchmarks").as_posix().partition("/results")
+        if kind not in ("", "/on_device"):  # raw data are not rows
+            continue
+        question = folder + kind
         rows = json.loads(path.read_text(encoding="utf-8"))
         for row in rows:
             if set(row) != FIELDS or row["better"] not in ("lower", "higher"):

@@ -113,3 +113,12 @@ def test_a_commit_that_is_none_is_refused(root, commit):
 
 def test_a_row_whose_commit_is_not_known_says_so():
     assert "commit not recorded" in report.table([{**row("small", 0.5), "commit": None}])
+
+
+def test_rows_of_other_devices_are_a_question_of_their_own(root):
+    folder = root / "benchmarks" / "control" / "mpc" / "results" / "on_device"
+    folder.mkdir()
+    (folder / "a-gpu.json").write_text(json.dumps([row("small, a GPU", 0.1)]))
+    path = page(root, "<!-- results:control/mpc/on_device -->\n<!-- /results -->\n")
+    report.main([], root)
+    assert "| small, a GPU |" in path.read_text() and "| small |" not in path.read_text()

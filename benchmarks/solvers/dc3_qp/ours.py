@@ -6,6 +6,6 @@ from harness.quadratic import ours_batch
 from sciml.solvers import InteriorPointQP
 
 
-def prepare(data):
+def prepare(data, **options):
     """Forward, backward, and both."""
-    return ours_batch.actions(data, InteriorPointQP(tol=problem.tolerance(data)))
+    return ours_batch.actions(data, InteriorPointQP(tol=problem.tolerance(data)), **options)

@@ -8,4 +8,4 @@ from sciml.solvers import InteriorPointQP
 
 def prepare(data):
     """Forward."""
-    return ours_batch.actions(data, InteriorPointQP(tol=problem.TOLERANCE), gradients=False)
+    return ours_batch.actions(data, InteriorPointQP(tol=problem.TOLERANCE), derivatives=())

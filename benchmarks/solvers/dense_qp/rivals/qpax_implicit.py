@@ -6,4 +6,4 @@ from harness.quadratic import qpax_batch
 
 def prepare(data):
     """Forward."""
-    return qpax_batch.actions(data, "i", problem.TOLERANCE, gradients=False)
+    return qpax_batch.actions(data, "i", problem.TOLERANCE, derivatives=())
