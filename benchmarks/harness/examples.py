@@ -3,6 +3,7 @@
     TASK/QUESTION/run.py                  examples.main(__file__, __doc__)
     TASK/QUESTION/cases/NAME.py           an instance, a judge, and what is asked of the answer
     TASK/QUESTION/ours/NAME.py            a contestant of this library; the first by name is ours in the rows
+    TASK/QUESTION/baselines/NAME.py       another contestant that needs this library's environment only
     TASK/QUESTION/rivals/NAME.py          a contestant in an environment with rivals/requirements.txt
 
 A case is a module of NumPy alone with
@@ -41,9 +42,14 @@ def stems(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
+def words_of(name: str) -> str:
+    """A file's name as rows have it."""
+    return name.replace("_", " ")
+
+
 def names_of(folder: Path, kind: str, words: Mapping[str, str]) -> dict[str, str]:
-    """The contestants of a kind, `ours` or `rivals`: what rows call each, and its module."""
-    found = {words.get(stem, stem.replace("_", " ")): f"{kind}.{stem}" for stem in stems(folder / kind)}
+    """The contestants of a kind, `ours`, `baselines` or `rivals`: what rows call each, and its module."""
+    found = {words.get(stem, words_of(stem)): f"{kind}.{stem}" for stem in stems(folder / kind)}
     if kind == "ours" and found:
         first, *rest = found
         labels = {first: results.OURS, **{name: f"{results.OURS}, {name}" for name in rest}}
@@ -87,6 +93,8 @@ def main(
 ) -> runs.Run:
     """The command of a question: measures its cases, prints the targets, stores the rows after each.
 
+    Rows of cases that were not chosen stay in the file.
+
     Args:
         file: `__file__` of the question's `run.py`.
         words: its docstring.
@@ -102,13 +110,15 @@ def main(
     cases, rivals = stems(folder / "cases"), names_of(folder, "rivals", names or {})
     parser = runs.command_line(folder, words, seeds, budget=budget, rivals=bool(rivals))
     parser.add_argument("--cases", metavar="NAME", nargs="+", choices=cases, default=cases, help=", ".join(cases))
-    run = runs.Run(folder, parser, lambda args: {*cases} <= {*args.cases}, argv)
+    run = runs.Run(folder, parser, lambda args: True, argv)
+    run.keep(lambda item: item.partition(",")[0] in {words_of(name) for name in cases if name not in run.args.cases})
+    own = names_of(folder, "ours", names or {}) | names_of(folder, "baselines", names or {})
     for name in run.args.cases:
         case = importlib.import_module(f"cases.{name}")
         for seed in chosen(run.args, parser, case):
-            item, data = f"{name.replace('_', ' ')}, seed {seed}", case.instance(seed)
+            item, data = f"{words_of(name)}, seed {seed}", case.instance(seed)
             options = {"case": name, "x64": getattr(case, "X64", True), "patience": patience, "long": True}
-            record = run.measure(data, names_of(folder, "ours", names or {}), rivals, **options)
+            record = run.measure(data, own, rivals, **options)
             run.add(rows_of(item, case, data, record, actions), record, item)
     return run
 

@@ -1,6 +1,7 @@
 """A question's command line, and its run: cases one after the other, stored after each."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,6 +71,7 @@ class Run:
         environment.pin(args.core)
         environment.commit()
         self.folder, self.args, self.rows, self.raw = folder, args, [], {}
+        self.kept: list[Record] = []
 
     def measure(self, data: dict[str, np.ndarray], own: dict[str, str], rivals: dict[str, str], **options: Any) -> Any:
         """`contestants.measure` of ours and, where their Python is known, the rivals; both name the module of each."""
@@ -88,8 +90,15 @@ class Run:
             self.raw[case] = {**storing.without_outputs(record), **kept}
         self.store()
 
+    def keep(self, items: Callable[[str], bool]) -> None:
+        """Keep these items of the file that the run writes to: rows and records."""
+        paths = [self.args.out, self.args.out.parent / "raw" / self.args.out.name] if self.args.out else []
+        rows, raw = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()] or ([], {})
+        self.kept = [row for row in rows if items(row["item"])]
+        self.raw = {item: record for item, record in raw.items() if items(item)}
+
     def store(self) -> None:
         """Rows and records, where there is a place for them."""
         if self.args.out is not None:
-            storing.write(self.args.out, self.rows)
+            storing.write(self.args.out, [*self.kept, *self.rows])
             storing.write(self.args.out.parent / "raw" / self.args.out.name, self.raw)

@@ -170,7 +170,22 @@ def test_a_question_of_many_examples_finds_its_cases_and_contestants(question: P
     assert stored == run.rows and set(stored[0]) == set(FIELDS.split())
 
 
-def test_cases_can_be_chosen_and_are_then_not_stored(question: Path) -> None:
+def test_a_case_can_be_run_again_without_the_others(question: Path) -> None:
+    options = ["--rivals-python", sys.executable, "--budget", "0.1"]
+    first = examples.main(str(question / "run.py"), "words", actions={"double": "doubling"}, argv=options)
+    path = question / "results" / "doubling.json"
+    path.write_text(json.dumps([{**row, "date": "2020-01-01"} for row in first.rows]))
+    (question / "baselines").mkdir()
+    (question / "baselines" / "by_hand.py").write_text((question / "ours" / "numpy_alone.py").read_text())
+    options += ["--cases", "plain"]
+    examples.main(str(question / "run.py"), "words", actions={"double": "doubling"}, argv=options)
+    rows, raw = json.loads(path.read_text()), json.loads((path.parent / "raw" / path.name).read_text())
+    assert {row["item"] for row in rows if row["date"] == "2020-01-01"} == {"one seed, seed 5"}
+    (error,) = [row for row in rows if (row["item"], row["metric"]) == ("plain, seed 1", "error")]
+    assert error["rivals"] == {"by hand": 0.0, "off by one": 1.0} and set(raw) == {row["item"] for row in rows}
+
+
+def test_a_run_without_the_rivals_is_not_stored(question: Path) -> None:
     run = examples.main(
         str(question / "run.py"), "words", actions={"double": "doubling"}, argv=["--cases", "plain", "--seeds", "3"]
     )
