@@ -6,7 +6,6 @@ compiles one fixed function, whose time against the one in `pyproject.toml` scal
 """
 
 import os
-import time
 import tomllib
 from collections import Counter
 from pathlib import Path
