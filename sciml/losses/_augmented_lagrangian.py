@@ -43,6 +43,17 @@ class AugmentedLagrangian(AbstractLoss):
     Gradient: with respect to the model, with the multipliers held fixed; zero for a failed instance, as in `Penalty`.
 
     Source: Bertsekas (1982), Constrained Optimization and Lagrange Multiplier Methods, section 3.1, equation (5).
+
+    Examples:
+        ```python
+        import optax
+
+        program = sciml.Program(lambda z, p: (z - p) ** 2, ineq=lambda z, p: z - 1.0)
+        ps = sciml.sources.Fixed(jnp.array([2.0, 3.0]))
+        loss = sciml.losses.AugmentedLagrangian(program, decide=lambda z, p: z)
+        fitted = sciml.fit(jnp.array(0.0), loss, ps, optax.adam(0.05), steps=300, key=jax.random.key(0), progress=False)
+        assert jnp.isclose(fitted.value, 1.0, atol=0.01)
+        ```
     """
 
     program: AbstractProgram

@@ -79,6 +79,13 @@ class LeastSquares(AbstractLeastSquares):
         function: `(model, batch) -> pytree of residuals`. Batch axes are the function's own business.
         weight: one number, or a record shaped like the residuals (or a prefix of it); squares are weighted by its
             square.
+
+    Examples:
+        ```python
+        loss = sciml.losses.LeastSquares(lambda slope, data: slope * data[0] - data[1])
+        xs = jnp.array([1.0, 2.0])
+        assert jnp.isclose(loss(jnp.array(3.0), (xs, 2 * xs)), 2.5)  # half of 1 + 4
+        ```
     """
 
     function: Callable[[Any, Any], Any]

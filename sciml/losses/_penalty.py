@@ -43,6 +43,14 @@ class Penalty(AbstractLoss):
 
     Source: Drgoňa, Kiš, Tuor, Vrabie & Klaučo (2022), Differentiable predictive control, DOI
     10.1016/j.jprocont.2022.06.001, equation (5), for policies.
+
+    Examples:
+        ```python
+        program = sciml.Program(lambda z, p: (z - p) ** 2, ineq=lambda z, p: z - 1.0)
+        loss = sciml.losses.Penalty(program, weight=10.0)
+        identity = lambda p: p  # no cost, and the third instance exceeds its limit by 1
+        assert jnp.isclose(loss(identity, jnp.array([0.0, 1.0, 2.0])), 10.0 / 3)
+        ```
     """
 
     program: AbstractProgram

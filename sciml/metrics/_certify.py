@@ -112,6 +112,16 @@ def certify(
         ValueError: if leading axes or structures differ, if `scale` or `tol` are out of range, and if a set that a
             number is taken over is empty: nothing solved exactly, nothing to compare, a mean exact cost of zero; if
             trajectories have another horizon or another initial state than the problem of `along_trajectory`.
+
+    Examples:
+        ```python
+        program = sciml.QuadraticProgram(Q=jnp.eye(2), q=lambda p: -p, lower=0.0)
+        ps = jnp.array([[1.0, -1.0], [2.0, 3.0]])
+        solve = lambda p: sciml.solve(program, sciml.solvers.BoxNewton(), jnp.zeros(2), p, throw=False)
+        learned = 0.9 * jnp.maximum(ps, 0.0)  # what a network might answer
+        certificate = sciml.metrics.certify(program, learned, ps, jax.vmap(solve)(ps))
+        assert jnp.isclose(certificate.gap_mean, 0.01, atol=1e-4) and certificate.violation_rate == 0.0
+        ```
     """
     span = float(np.asarray(scale))
     if not span > 0.0:

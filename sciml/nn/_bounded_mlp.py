@@ -25,6 +25,13 @@ class BoundedMLP(eqx.Module):
 
     Gradient: smooth in the weights and in the input; none with respect to bounds, `center` and `scale`. It vanishes
     where an output saturates.
+
+    Examples:
+        ```python
+        net = sciml.nn.BoundedMLP(3, 1, lower=0.0, upper=6.0, width=8, depth=2, key=jax.random.key(0))
+        u = net(jnp.array([1e3, -1e3, 0.0]))
+        assert u.shape == (1,) and 0.0 <= u[0] <= 6.0
+        ```
     """
 
     mlp: eqx.nn.MLP

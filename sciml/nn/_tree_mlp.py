@@ -21,6 +21,13 @@ class TreeMLP(eqx.Module):
     """A multilayer perceptron `z = net(p)` between records; choose it to learn a solution map.
 
     Gradient: that of `BoundedMLP`.
+
+    Examples:
+        ```python
+        p, z = {"a": 0.0, "radius": 0.0}, {"x": 0.0, "y": 0.0}
+        net = sciml.nn.TreeMLP(p, z, width=8, depth=2, lower=0.0, key=jax.random.key(0))
+        assert net({"a": 1.0, "radius": 2.0})["x"] >= 0.0
+        ```
     """
 
     mlp: BoundedMLP

@@ -18,6 +18,12 @@ def describe(program: AbstractProgram, z: Any, p: Any = None) -> str:
         program: the program.
         z: a decision; only its structure matters.
         p: an instance; only its structure matters.
+
+    Examples:
+        ```python
+        program = sciml.Program(lambda z, p: z["x"] ** 2, ineq=lambda z, p: {"above": p - z["x"]})
+        assert "above" in sciml.describe(program, {"x": 1.0}, 0.5)
+        ```
     """
     z, p = as_floats(z, "z"), p
     shapes = jax.eval_shape(lambda z, p: (bounds(program, z, p), cost(program, z, p), constraints(program, z, p)), z, p)

@@ -59,6 +59,21 @@ class OptimalControl(eqx.Module):
 
     Source: Rawlings, Mayne & Diehl (2017), Model Predictive Control, section 8.5 (direct multiple shooting, after
     Bock & Plitt 1984).
+
+    Examples:
+        ```python
+        problem = sciml.programs.OptimalControl(
+            dynamics=lambda x, u, w, p: 0.9 * x + u,
+            stage=lambda x, u, w, p: x @ x + 0.1 * u @ u,
+            initial=lambda p: p,
+            horizon=5,
+            u_lower=-0.5,
+            u_upper=0.5,
+        )
+        x0 = jnp.ones(1)
+        run = sciml.programs.guess(problem, jnp.zeros((5, 1)), x0)
+        assert jnp.allclose(run.x[-1], 0.9**5)
+        ```
     """
 
     dynamics: Callable[[Any, Any, Any, Any], Any]
@@ -82,7 +97,22 @@ class OptimalControl(eqx.Module):
 
 
 def transcribe(problem: OptimalControl) -> Program:
-    """The program of an optimal-control problem over inputs and states, by direct multiple shooting."""
+    """The program of an optimal-control problem over inputs and states, by direct multiple shooting.
+
+    Examples:
+        ```python
+        problem = sciml.programs.OptimalControl(
+            dynamics=lambda x, u, w, p: 0.9 * x + u,
+            stage=lambda x, u, w, p: x @ x + 0.1 * u @ u,
+            initial=lambda p: p,
+            horizon=5,
+        )
+        x0 = jnp.ones(1)
+        program, z0 = sciml.programs.transcribe(problem), sciml.programs.guess(problem, jnp.zeros((5, 1)), x0)
+        excess = sciml.programs.violation(program, z0, x0)  # a guess obeys the dynamics
+        assert jax.tree.reduce(lambda worst, leaf: jnp.maximum(worst, leaf.max()), excess.eq, 0.0) < 1e-6
+        ```
+    """
     return Program(
         _ShootingCost(problem),
         ineq=_ShootingLimits(problem) if _has_limits(problem) else None,

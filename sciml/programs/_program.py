@@ -53,6 +53,19 @@ class Program(AbstractProgram):
 
     Source: Boyd & Vandenberghe (2004), Convex Optimization, section 4.1, for the form and chapter 5 for the signs of
     the multipliers: `L = f + λᵀg + νᵀh` with `λ >= 0`.
+
+    Examples:
+        ```python
+        def cost(z, p):
+            return jnp.sum((z - p) ** 2)
+
+        def limits(z, p):
+            return {"disc": z @ z - 1.0, "half": z[0] - z[1]}
+
+        program = sciml.Program(cost, ineq=limits, lower=0.0)
+        excess = sciml.programs.violation(program, jnp.array([2.0, 0.0]), jnp.zeros(2))
+        assert excess.ineq["disc"] == 3.0 and excess.ineq["half"] == 2.0
+        ```
     """
 
     objective: Callable[[Any, Any], Any]

@@ -56,6 +56,18 @@ class QuadraticProgram(AbstractProgram):
     arrays themselves. Only the symmetric part of `Q` has an effect, so its gradient is symmetric.
 
     Source: Nocedal & Wright (2006), Numerical Optimization, chapter 16.
+
+    Examples:
+        ```python
+        program = sciml.QuadraticProgram(
+            Q=jnp.eye(2),  # the same for every instance
+            q=lambda p: -p,  # of the instance
+            A=jnp.ones((1, 2)),
+            b=jnp.ones(1),
+            lower=0.0,
+        )
+        assert program.objective(jnp.ones(2), jnp.array([1.0, 2.0])) == -2.0
+        ```
     """
 
     Q: Any

@@ -58,6 +58,14 @@ def rollout(
     Gradient: in both modes, of the steps taken; lost steps pass the frozen state on unchanged, and the system has zero
     derivatives there. The reverse pass stores states and inputs and recomputes the intermediates of step and policy, so
     a policy that solves a program solves it twice.
+
+    Examples:
+        ```python
+        plant = sciml.systems.LinearDiscrete(A=jnp.eye(1), B=jnp.ones((1, 1)), dt=1.0)
+        references = jnp.ones((10, 1))
+        run = sciml.rollout(plant, lambda x, w: 0.5 * (w - x), jnp.zeros(1), references)
+        assert run.x.shape == (11, 1) and jnp.isclose(run.x[-1, 0], 1.0 - 0.5**10)
+        ```
     """
     _check_kinds(system, policy)
     if key is not None:

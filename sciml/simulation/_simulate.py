@@ -100,6 +100,16 @@ def simulate(
 
     Gradient: by `adjoint`. Derivatives are those of the computed run, up to a failure. If constant steps overflow, they
     may not be finite; `rollout` guards against that.
+
+    Examples:
+        ```python
+        import diffrax
+
+        system = sciml.systems.LinearContinuous(A=-jnp.eye(1), B=jnp.zeros((1, 1)))
+        ts = jnp.linspace(0.0, 1.0, 5)
+        run = sciml.simulate(system, jnp.ones(1), ts=ts, method=diffrax.Tsit5())
+        assert jnp.allclose(run.x[:, 0], jnp.exp(-ts), atol=1e-3)
+        ```
     """
     _check_kinds(system, method)
     if u is not None and not callable(u):

@@ -73,6 +73,14 @@ class ADMM(AbstractSolver):
     Source: Stellato, Banjac, Goulart, Bemporad & Boyd (2020), OSQP: an operator splitting solver for quadratic
     programs, DOI 10.1007/s12532-020-00179-2. Deviations: equalities are eliminated; generalised eigenvalues instead of
     a factorisation, so that the penalty may change freely; the loop repeatedly solves for the active set.
+
+    Examples:
+        ```python
+        shares = sciml.QuadraticProgram(jnp.eye(2), lambda p: -p, A=jnp.ones((1, 2)), b=jnp.ones(1), lower=0.0)
+        solve = lambda p: sciml.solve(shares, sciml.solvers.ADMM(), jnp.zeros(2), p, throw=False)
+        solutions = jax.jit(jax.vmap(solve))(jnp.array([[0.5, 0.1], [3.0, 0.0]]))
+        assert jnp.allclose(solutions.value, jnp.array([[0.7, 0.3], [1.0, 0.0]]), atol=1e-4)
+        ```
     """
 
     tol: ScalarLike | None = None

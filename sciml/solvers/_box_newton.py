@@ -66,6 +66,13 @@ class BoxNewton(AbstractSolver):
     10.1137/0320018; Tassa, Mansard & Todorov (2014), Control-limited differential dynamic programming, section III,
     DOI 10.1109/ICRA.2014.6907001. Deviations: the best of several step lengths and breakpoints; a small shift;
     unboundedness is detected.
+
+    Examples:
+        ```python
+        box = sciml.QuadraticProgram(Q=jnp.eye(2), q=lambda p: -p, lower=0.0, upper=1.0)
+        solution = sciml.solve(box, sciml.solvers.BoxNewton(), jnp.zeros(2), jnp.array([0.5, 3.0]))
+        assert jnp.allclose(solution.value, jnp.array([0.5, 1.0]))
+        ```
     """
 
     tol: ScalarLike | None = None

@@ -61,6 +61,14 @@ class InteriorPoint(AbstractSolver):
     Nocedal, Wächter & Waltz (2009), DOI 10.1137/060649513, for the barrier (`_barrier`). Deviations: merit function
     instead of filter, condensed Cholesky instead of an indefinite factorisation, and a least-squares restoration; each
     so that every lane of a batch runs the same operations.
+
+    Examples:
+        ```python
+        outside = sciml.Program(lambda z, p: jnp.sum((z - p) ** 2), ineq=lambda z, p: 1.0 - z @ z)
+        solve = lambda p: sciml.solve(outside, sciml.solvers.InteriorPoint(), jnp.ones(2), p, throw=False)
+        solutions = jax.jit(jax.vmap(solve))(jnp.array([[0.3, 0.4], [3.0, 4.0]]))
+        assert jnp.allclose(solutions.value, jnp.array([[0.6, 0.8], [3.0, 4.0]]), atol=1e-3)
+        ```
     """
 
     tol: ScalarLike | None = None

@@ -80,6 +80,14 @@ class InteriorPointQP(AbstractSolver):
     Source: Mehrotra (1992), On the implementation of a primal-dual interior point method, DOI 10.1137/0802028, with the
     regularisation of Schwan et al. (2023), PIQP: a proximal interior-point quadratic programming solver, arXiv
     2304.00290. Deviations: one step length for primal and dual; elimination of equalities; polishing.
+
+    Examples:
+        ```python
+        shares = sciml.QuadraticProgram(jnp.eye(2), lambda p: -p, A=jnp.ones((1, 2)), b=jnp.ones(1), lower=0.0)
+        solve = lambda p: sciml.solve(shares, sciml.solvers.InteriorPointQP(), jnp.zeros(2), p, throw=False)
+        solutions = jax.jit(jax.vmap(solve))(jnp.array([[0.5, 0.1], [3.0, 0.0]]))
+        assert jnp.allclose(solutions.value, jnp.array([[0.7, 0.3], [1.0, 0.0]]), atol=1e-4)
+        ```
     """
 
     tol: ScalarLike | None = None

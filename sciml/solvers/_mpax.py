@@ -30,8 +30,8 @@ class MPAX(AbstractExternal):
         polish: improves an answer of the package that misses `tol`; None for no improvement.
 
     Raises:
-        ImportError: if `mpax` is not installed. ValueError: if the program is not a `QuadraticProgram`, or has
-        neither `A` nor `G`.
+        ImportError: if `mpax` is not installed.
+        ValueError: if the program is not a `QuadraticProgram`, or has neither `A` nor `G`.
 
     Gradient: by the `adjoint` of `solve`, never through the iterations.
 

@@ -240,7 +240,7 @@ class Smoothed(AbstractSensitivity):
 
     Args:
         mu: the barrier parameter, positive, in units of the objective; already 1e-3 causes an error of several per
-        cent.
+            cent.
 
     Raises:
         ValueError: if `mu` is a number that is not positive.

@@ -76,13 +76,21 @@ def solve(
     Raises:
         TypeError: if program, solver or adjoint have a wrong type, or `warm` is not a state of this solver and program.
         ValueError: if a function returns a wrong shape, or if bounds with known values contradict each other.
-        With `throw=True` at run time, every failure of `RESULTS`: `max_steps_reached`, `infeasible`, `unbounded`,
-        `stalled`, `nonfinite_start`, `nonfinite_step`, `contradictory_bounds`.
+        EquinoxRuntimeError: with `throw=True`, at run time, every failure of `RESULTS`: `max_steps_reached`,
+            `infeasible`, `unbounded`, `stalled`, `nonfinite_start`, `nonfinite_step`, `contradictory_bounds`.
 
     Gradient: `value` and `duals` are differentiable with respect to every array in `p` and every array that the
     program's functions close over, in forward and reverse mode and repeatedly, by the implicit function theorem on the
     KKT residual with the active set at the solution. The derivative with respect to `z0` and `warm` is zero.
     A failed instance has zero derivatives.
+
+    Examples:
+        ```python
+        nearest = sciml.Program(lambda z, p: jnp.sum((z - p) ** 2), ineq=lambda z, p: z @ z - 1.0)
+        solution = sciml.solve(nearest, sciml.solvers.InteriorPoint(), jnp.zeros(2), jnp.array([3.0, 4.0]))
+        assert jnp.allclose(solution.value, jnp.array([0.6, 0.8]), atol=1e-3)
+        assert jnp.isclose(solution.duals.ineq, 4.0, atol=1e-2)
+        ```
     """
     check_program(program)
     if not isinstance(solver, AbstractSolver):

@@ -80,9 +80,17 @@ def solve_batch(
     Raises:
         TypeError: for the same reasons as `solve`.
         ValueError: if the leading axes of `z0s`, `ps` and `warm` differ, `in_axes` does not fit, `chunk` or `slots` is
-        not positive, or `mesh` has more than one axis.
+            not positive, or `mesh` has more than one axis.
 
     Gradient: that of `solve`, outside `jit` and `vmap`.
+
+    Examples:
+        ```python
+        program = sciml.QuadraticProgram(Q=jnp.eye(2), q=lambda p: -p, lower=0.0)
+        ps = jnp.array([[1.0, -1.0], [2.0, 3.0]])
+        solutions = sciml.solve_batch(program, sciml.solvers.BoxNewton(), jnp.zeros((2, 2)), ps, progress=False)
+        assert jnp.allclose(solutions.value, jnp.array([[1.0, 0.0], [2.0, 3.0]]), atol=1e-4)
+        ```
     """
     z0s, ps = as_floats(z0s, "z0s"), as_arrays(ps)
     n = batch_size(z0s, "z0s")

@@ -91,6 +91,14 @@ class SQP(AbstractSolver):
     Source: Nocedal & Wright (2006), Numerical Optimization, algorithm 18.3 and equation 18.36, with the nonmonotone
     line search of Zhang & Hager (2004), DOI 10.1137/S1052623403428208; Diehl, Bock & Schlöder (2005),
     A real-time iteration scheme for nonlinear optimization in optimal feedback control, DOI 10.1137/S0363012902400713.
+
+    Examples:
+        ```python
+        nearest = sciml.Program(lambda z, p: jnp.sum((z - p) ** 2), ineq=lambda z, p: z @ z - 1.0)
+        solution = sciml.solve(nearest, sciml.solvers.SQP(), jnp.zeros(2), jnp.array([3.0, 4.0]))
+        assert jnp.allclose(solution.value, jnp.array([0.6, 0.8]), atol=1e-3)
+        # the next instance starts from this one: `solve(..., warm=solution.state)`
+        ```
     """
 
     tol: ScalarLike | None = None

@@ -12,7 +12,14 @@ from ._source import AbstractSource, Batch
 
 
 class Fixed(AbstractSource):
-    """A source that returns the whole data set at every step; choose it for least-squares and quasi-Newton methods."""
+    """A source that returns the whole data set at every step; choose it for least-squares and quasi-Newton methods.
+
+    Examples:
+        ```python
+        source = sciml.sources.Fixed(jnp.arange(3.0))
+        assert source.batch(7, key=None).value.tolist() == [0.0, 1.0, 2.0]
+        ```
+    """
 
     data: Any
 

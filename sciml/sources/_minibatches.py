@@ -18,6 +18,14 @@ class Minibatches(AbstractSource):
 
     No instance is dropped: where `size` does not divide the number of instances, a batch may end one epoch and begin
     the next. Permutations are computed entry by entry and never stored, so a step is as cheap for a large data set.
+
+    Examples:
+        ```python
+        source = sciml.sources.Minibatches((jnp.arange(10.0), jnp.arange(10.0) ** 2), size=5)
+        key = jax.random.key(0)
+        epoch = jnp.concatenate([source.batch(step, key=key).value[0] for step in (0, 1)])
+        assert jnp.array_equal(jnp.sort(epoch), jnp.arange(10.0))
+        ```
     """
 
     data: Any

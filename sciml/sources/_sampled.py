@@ -17,7 +17,14 @@ from ._source import AbstractSource, Batch
 
 
 class Sampled(AbstractSource):
-    """Fresh instances at every step, from a sampler `key -> one instance` of any distribution."""
+    """Fresh instances at every step, from a sampler `key -> one instance` of any distribution.
+
+    Examples:
+        ```python
+        source = sciml.sources.Sampled(lambda key: jax.random.normal(key, (3,)), size=64)
+        assert source.batch(0, key=jax.random.key(0)).value.shape == (64, 3)
+        ```
+    """
 
     sampler: Callable[[PRNGKeyArray], Any]
     size: int = eqx.field(static=True)

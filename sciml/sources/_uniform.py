@@ -17,7 +17,15 @@ from ._source import AbstractSource, Batch
 
 
 class Uniform(AbstractSource):
-    """Fresh instances at every step, with independent entries, uniform on `[low, high)`."""
+    """Fresh instances at every step, with independent entries, uniform on `[low, high)`.
+
+    Examples:
+        ```python
+        source = sciml.sources.Uniform(low={"a": 0.5, "radius": 1.0}, high={"a": 2.0, "radius": 1.5}, size=64)
+        ps = source.draw(1000, key=jax.random.key(0))
+        assert ps["a"].shape == (1000,) and ps["radius"].max() < 1.5
+        ```
+    """
 
     low: Any
     high: Any

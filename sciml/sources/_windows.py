@@ -21,6 +21,13 @@ class Windows(AbstractSource):
 
     Window `i` of a series starts at sample `i * stride`; windows overlap if `stride < length`. Samples after
     the last whole window are not used. Windows of a second series follow those of the first.
+
+    Examples:
+        ```python
+        record = {"u": jnp.arange(100.0), "y": jnp.arange(100.0)}
+        source = sciml.sources.Windows(record, length=20, size=4)
+        assert source.batch(0, key=jax.random.key(0)).value["u"].shape == (4, 20)
+        ```
     """
 
     data: Any

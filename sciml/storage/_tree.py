@@ -26,6 +26,12 @@ def save(path: str | PathLike[str], tree: Any, *, note: str | None = None) -> No
 
     Raises:
         ValueError: the file cannot be written, or a leaf is traced or holds something other than numbers.
+
+    Examples:
+        ```python
+        sciml.save("weights.sciml", {"a": jnp.arange(3), "b": 0.5}, note="first try")
+        assert sciml.load("weights.sciml", {"a": jnp.zeros(3, int), "b": 0.0})["b"] == 0.5
+        ```
     """
     packed = [pack(where, leaf) for where, leaf in leaves_with_path(tree)]
     header = {

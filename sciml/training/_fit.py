@@ -54,10 +54,19 @@ def fit(
 
     Raises:
         ValueError, TypeError: a loss without the structure that the method needs, `steps < 1`, nothing to train, a
-        checkpoint of another fit.
-        With `throw=True`, `RESULTS.diverged` if the loss or a parameter became NaN or infinite.
+            checkpoint of another fit.
+        EquinoxRuntimeError: with `throw=True`, `RESULTS.diverged` if the loss or a parameter became NaN or infinite.
 
     Gradient: none; differentiate what the model does, not how it was fitted.
+
+    Examples:
+        ```python
+        xs = jnp.linspace(0.0, 1.0, 20)
+        loss = sciml.losses.LeastSquares(lambda slope, data: slope * data[0] - data[1])
+        method = sciml.training.LevenbergMarquardt()
+        fitted = sciml.fit(jnp.array(0.0), loss, (xs, 2 * xs), method, steps=20, key=jax.random.key(0), progress=False)
+        assert jnp.isclose(fitted.value, 2.0)
+        ```
     """
     if steps < 1:
         raise invalid("steps", steps, "an integer >= 1", "say how many steps to take")
