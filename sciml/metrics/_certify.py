@@ -1,4 +1,4 @@
-"""Solved, learned, certified: learned decisions beside the exact ones of the same program."""
+"""Certificates of learned decisions, against exact solutions of the same program."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from ._decisions import exact_costs, judge, relative_gaps
 
 
 class Certificate(eqx.Module):
-    """What is known about learned decisions; host numbers, so that a report can be written from them."""
+    """A report on learned decisions: gaps, violations and KKT residuals, as numbers on the host."""
 
     gap_mean: float
     """`(mean f(z) - mean f(z*)) / |mean f(z*)|` over the compared instances (solved exactly, no violation)."""
@@ -50,7 +50,7 @@ class Certificate(eqx.Module):
     """Of `violation_bound`."""
 
     def table(self) -> str:
-        """The numbers with their meaning, a line each."""
+        """The report as text, one number per line with its meaning."""
         other = self.n - self.solved - self.infeasible
         rows = [
             ("instances", f"{self.n}"),
@@ -86,24 +86,25 @@ def certify(
     confidence: float = 0.95,
     floor: ScalarLike = 0.0,
 ) -> Certificate:
-    """Optimality gap, violations and KKT residuals of learned decisions against the exact ones of the same program.
+    """Certifies learned decisions against exact solutions: optimality gaps, violations and KKT residuals.
 
-    Violations are counted over the instances that the exact solver solved, because others may have no feasible
-    decision. Gaps are taken over those of them where the learned decision violates nothing, because a violation can
-    buy a lower cost. Runs on the host; draw the instances independently of training, or the bound means nothing.
+    Use it after training, on instances that are independent of the training data; otherwise the bound is meaningless.
+    Violations are counted over the instances that were solved exactly, because others may have no feasible decision.
+    Gaps are taken over those instances where the learned decision violates nothing, because a violation can lower
+    the cost. It runs on the host.
 
     Args:
-        program: whose objective, constraints and bounds `zs` are judged by.
-        zs: learned decisions, leading axis `batch` on every leaf.
+        program: the program that judges `zs`.
+        zs: learned decisions, with the leading axis `batch` on every leaf.
         ps: instances, batched as `in_axes` says.
-        exact: batched solution for the same instances, as `solve_batch` gives.
-        exact_program: the program that `exact` answers if it is another one: `transcribe(problem)` where `program` is
+        exact: the batched solution of the same instances, from `solve_batch` or `vmap` of `solve`.
+        exact_program: the program that `exact` solves, if it is another one: `transcribe(problem)` if `program` is
             `along_trajectory(problem)`.
         in_axes: 0 or None for all of `ps`, or a prefix of it, as in `jax.vmap`.
         scale: the range `> 0` that violations are divided by, in the constraints' unit.
-        tol: largest violation that is tolerated, as a part of the range.
-        confidence: of the bound on the probability of a violation, in (0, 1).
-        floor: smallest `|f(z*)|` that the gap of a single instance is divided by, see `suboptimality`.
+        tol: largest tolerated violation, as a fraction of the range.
+        confidence: confidence level of the bound on the probability of a violation, in (0, 1).
+        floor: smallest denominator of the gap of a single instance, as in `suboptimality`.
 
     Returns:
         A `Certificate`; `print` it.

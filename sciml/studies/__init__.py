@@ -1,4 +1,4 @@
-"""Studies: whole jobs, end to end, short because the layers do the work."""
+"""Studies: complete jobs from data to report, behind `python -m sciml`."""
 
 from ._study import (
     AbstractStudy as AbstractStudy,

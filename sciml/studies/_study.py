@@ -1,4 +1,4 @@
-"""What a study is, and how one runs: arguments, progress, report, figures, resuming are the same for all."""
+"""The interface of a study, and how it runs: arguments, progress, report, figures and resuming."""
 
 import dataclasses
 import io
@@ -22,7 +22,7 @@ PACKAGES = ("sciml-jax", "jax", "equinox", "diffrax", "optimistix", "optax")
 
 
 class Run(eqx.Module):
-    """One run of a study: where it writes, its seed, and how it tells what it is doing."""
+    """One run of a study: its folder, its seed, and the announcement of its steps."""
 
     folder: Path
     """Everything that the run writes goes here."""
@@ -37,11 +37,11 @@ class Run(eqx.Module):
 
     @contextmanager
     def step(self, name: str, detail: str = "") -> Iterator[None]:
-        """Announces a step on the standard error stream and keeps its wall time for the report.
+        """Announces a step on standard error and records its wall time for the report.
 
         Args:
             name: one word; the key in `seconds`.
-            detail: what follows it in the announcement.
+            detail: further text of the announcement.
         """
         start = time.perf_counter()
         print(f"sciml: [{start - self.began:4.0f} s] {name} {detail}".rstrip(), file=sys.stderr, flush=True)
@@ -73,7 +73,9 @@ class Run(eqx.Module):
 
 
 class AbstractStudy(eqx.Module):
-    """A whole job behind `python -m sciml NAME`: its own steps only, all else is done by `run_study`.
+    """A complete job behind `python -m sciml NAME`; subclass it for a study of your own.
+
+    A study contains its own steps only; `run_study` does the rest.
 
     A field made by `option` is an option of the command line. The first line of the docstring is the heading of the
     report.
@@ -81,12 +83,12 @@ class AbstractStudy(eqx.Module):
 
     @abstractmethod
     def run(self, run: Run) -> tuple[dict[str, Any], Any]:
-        """All steps of the study.
+        """Runs all steps of the study.
 
-        Check the input first: what is wrong with it has to be said before anything long starts.
+        Check the input first, so that a wrong one is reported before any long computation.
 
         Args:
-            run: where to write, the seed, and how to announce steps.
+            run: the folder, the seed, and the announcement of steps.
 
         Returns:
             The entries of the report (numbers, texts, and dictionaries of them), and whatever `figures` needs.
@@ -96,10 +98,10 @@ class AbstractStudy(eqx.Module):
         """
 
     def figures(self, found: Any) -> Mapping[str, Any]:
-        """Figures by file name, each as its Matplotlib `Axes`; none unless overridden. Import `plotting` inside.
+        """The figures by file name, each as Matplotlib `Axes`; none by default. Import `plotting` inside this method.
 
         Args:
-            found: the second part of what `run` returns.
+            found: the second value that `run` returns.
         """
         return {}
 
@@ -108,7 +110,7 @@ def option(default: Any, help: str) -> Any:
     """A field of a study that the command line can set: `data` becomes `--data`.
 
     Args:
-        default: the value if it is left out; its type is that of the option, and None means a text.
+        default: the default value; its type is the type of the option, and None stands for a text.
         help: one line for `--help`.
     """
     return eqx.field(default=default, metadata={"help": help})
@@ -126,16 +128,16 @@ def options_of(study: type[AbstractStudy]) -> Iterator[dataclasses.Field]:
 def run_study(study: AbstractStudy, out: str, *, seed: int = 0, resume: bool = False) -> dict[str, Any]:
     """Runs a study and writes `report.md`, `report.json`, its figures and whatever it saves to the folder `out`.
 
-    The reports are written last, so that a folder never holds the report of a run that did not end.
+    The reports are written last, so a folder never holds the report of an unfinished run.
 
     Args:
-        study: which one, with its options.
+        study: the study, with its options.
         out: folder for the results; created if it is missing.
-        seed: of every random number, >= 0.
-        resume: go on from the checkpoint that an interrupted run left in `out`.
+        seed: seed of all random numbers, >= 0.
+        resume: whether to continue from the checkpoint of an interrupted run in `out`.
 
     Returns:
-        What `report.json` holds.
+        The content of `report.json`.
 
     Raises:
         ValueError: for an input that the study cannot use, or a folder that cannot be written.
@@ -174,7 +176,7 @@ def _draw(folder: Path, study: AbstractStudy, found: Any) -> None:
 
 
 def to_markdown(title: str, report: Mapping[str, Any]) -> str:
-    """A report as tables: one of its numbers and texts, and one of each dictionary in it.
+    """A report as Markdown tables: one for its numbers and texts, and one for each dictionary in it.
 
     Args:
         title: heading.

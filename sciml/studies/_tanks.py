@@ -35,7 +35,7 @@ RANGE = 10.0  # V: violations are relative to this
 
 
 class Comparison(eqx.Module):
-    """A policy against the exact optimum."""
+    """The comparison of a policy with the exact optimum."""
 
     certificate: Certificate
     """On the held-out scenarios."""
@@ -64,14 +64,14 @@ class Tanks(AbstractStudy):
     """Cascaded tanks: identified, learned, solved, certified.
 
     Identifies the plant from a record, learns a policy for it, solves the same control problem exactly, and certifies
-    the policy by the exact answers.
+    the policy against the exact solutions.
 
     Args:
         data: CSV file with the columns `uEst, uVal, yEst, yVal, Ts`; None simulates such a record.
-        starts: random starts of the identification.
-        steps: of training.
-        held_out: scenarios that are solved exactly.
-        fresh: scenarios that violations are counted on.
+        starts: number of random starts of the identification.
+        steps: number of training steps.
+        held_out: number of scenarios that are solved exactly.
+        fresh: number of scenarios for counting violations.
     """
 
     data: str | None = option(None, "CSV with columns uEst,uVal,yEst,yVal,Ts; simulated if left out")
@@ -81,7 +81,7 @@ class Tanks(AbstractStudy):
     fresh: int = 10_000
 
     def run(self, run: Run) -> tuple[dict[str, Any], Any]:
-        """The four steps: identify, learn, solve and certify, once more for plants drawn from the estimate."""
+        """Identifies, learns, solves and certifies, then certifies again with plants drawn from the estimate."""
         names = ("record", "starts", "policy", "train", "select", "test", "drawn")
         keys = dict(zip(names, jr.split(jr.key(run.seed), 7), strict=True))
         record = tanks.read_record(self.data) if self.data else tanks.simulated_record(keys["record"])
@@ -113,7 +113,7 @@ class Tanks(AbstractStudy):
         return report, _Found(record, signals["test"], nominal, np.asarray(learnt.stats.losses), problem)
 
     def compare(self, problem: Any, loop: Any, policy: Any, draw: Callable, key: PRNGKeyArray) -> Comparison:
-        """The certificate on held-out scenarios, the bound on fresh ones, and what to plot.
+        """The certificate on held-out scenarios, the bound on fresh ones, and data for figures.
 
         Args:
             problem: what `tanks.control_problem` gives.
