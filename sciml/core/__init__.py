@@ -2,6 +2,12 @@
 
 from ._errors import explain as explain, invalid as invalid, wrong_type as wrong_type
 from ._iterate import iterate as iterate
+from ._linalg import (
+    cholesky as cholesky,
+    one_at_a_time as one_at_a_time,
+    solve_cholesky as solve_cholesky,
+    solve_triangular as solve_triangular,
+)
 from ._policy import AbstractPolicy as AbstractPolicy
 from ._progress import progress_bar as progress_bar
 from ._results import is_successful as is_successful, message as message, RESULTS as RESULTS, tally as tally

@@ -9,6 +9,12 @@ import jax.scipy.linalg as jsl
 import lineax as lx
 from jaxtyping import Array, Float, PyTree, Scalar
 
+from ._linalg import cholesky, one_at_a_time, solve_triangular
+
+_lu_factor = one_at_a_time(jsl.lu_factor)
+_lu_solve = one_at_a_time(lambda lu, pivots, right: jsl.lu_solve((lu, pivots), right))
+_lu_solve_transposed = one_at_a_time(lambda lu, pivots, right: jsl.lu_solve((lu, pivots), right, trans=1))
+
 
 class DampedInverse(eqx.Module):
     """Least-squares solutions with a square matrix in any condition, by its damped normal equations.
@@ -29,8 +35,8 @@ class DampedInverse(eqx.Module):
         eps, eye = jnp.finfo(matrix.dtype).eps, jnp.eye(matrix.shape[0], dtype=matrix.dtype)
         self.scale = jnp.maximum(jnp.linalg.norm(matrix), jnp.finfo(matrix.dtype).tiny ** 0.25)
         self.unit = matrix / self.scale
-        factor = jnp.linalg.cholesky(self.unit.T @ self.unit + eps ** (2 / 3) * eye)
-        self.half = jsl.solve_triangular(factor, eye, lower=True)
+        factor = cholesky(self.unit.T @ self.unit + eps ** (2 / 3) * eye)
+        self.half = solve_triangular(factor, eye)
 
     def __call__(self, vector: Float[Array, " n"], refinements: int = 3) -> Float[Array, " n"]:
         """The solution, refined; zero where it is not finite."""
@@ -58,14 +64,14 @@ class RobustLU(lx.AbstractLinearSolver):
         """Factors the operator's matrix once, plainly and damped."""
         del options
         matrix = operator.as_matrix()
-        return matrix, jsl.lu_factor(matrix), eqxi.Static(False)
+        return matrix, _lu_factor(matrix), eqxi.Static(False)
 
     def compute(self, state: Any, vector: PyTree[Array], options: dict[str, Any]) -> Any:
         """The solution, a success, and no statistics."""
         del options
         matrix, factors, transposed = state
         operator = matrix.T if transposed.value else matrix
-        plain = jsl.lu_solve(factors, vector, trans=1 if transposed.value else 0)
+        plain = (_lu_solve_transposed if transposed.value else _lu_solve)(*factors, vector)
         eps = jnp.finfo(matrix.dtype).eps
         finite = jnp.all(jnp.isfinite(plain))
         plain = jnp.where(finite, plain, 0.0)

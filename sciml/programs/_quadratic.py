@@ -4,16 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Scalar
 
-from ..core import invalid, tree_size
+from ..core import invalid, one_at_a_time, solve_triangular, tree_size
 from ._program import AbstractProgram
 from ._stages import Staged
+
+_qr = one_at_a_time(lambda matrix: jnp.linalg.qr(matrix, mode="complete"))
+_svd = one_at_a_time(jnp.linalg.svd)
 
 
 class Quadratic(eqx.Module):
@@ -163,10 +165,10 @@ def null_space(A: Float[Array, "h n"], rank: int) -> tuple[Float[Array, "n k"], 
     """
     if rank == A.shape[0]:
         # Aᵀ = [Y Z] [R; 0]: the null space is the rest of the orthogonal basis, and A⁺ = Y R⁻ᵀ.
-        basis, triangle = jnp.linalg.qr(A.T, mode="complete")
-        inverse = jax.scipy.linalg.solve_triangular(triangle[:rank], basis[:, :rank].T, lower=False)
+        basis, triangle = _qr(A.T)
+        inverse = solve_triangular(triangle[:rank].T, basis[:, :rank].T, transposed=True)
         return basis[:, rank:], inverse.T
-    u, s, vt = jnp.linalg.svd(A, full_matrices=True)
+    u, s, vt = _svd(A)
     return vt[rank:].T, (vt[:rank].T / s[:rank]) @ u[:, :rank].T
 
 

@@ -6,9 +6,9 @@ bounds, where `B` is the identity, or a basis in which the decision is expressed
 
 import equinox as eqx
 import jax.numpy as jnp
-import jax.scipy.linalg as jsl
 from jaxtyping import Array, Bool, Float, Scalar
 
+from ..core import cholesky, solve_cholesky, solve_triangular
 from ._gram import weighted_gram
 
 
@@ -127,7 +127,7 @@ class DenseModel(eqx.Module):
             matrix = matrix + ((self.E.T @ self.E) / delta if one else self.E.T @ (self.E / delta[:, None]))
         matrix = matrix + jnp.diag(diagonal)
         # LAPACK reads and writes by columns, all else is by rows: the transposes spare a copy before and after.
-        upper = jnp.linalg.cholesky(matrix.T, symmetrize_input=False).T
+        upper = cholesky(matrix.T).T
         pivots = jnp.diagonal(upper)
         is_definite = jnp.all(jnp.isfinite(pivots))
         upper = jnp.where(is_definite, upper, jnp.eye(n, dtype=matrix.dtype))
@@ -165,10 +165,10 @@ class DenseFactors(eqx.Module):
     def solve(self, right: Float[Array, " n"]) -> Float[Array, " n"]:
         """The factored matrix's inverse times `right`."""
         upper = self.upper
-        return upper @ (upper.T @ right) if self.is_inverse else jsl.cho_solve((upper.T, True), right)
+        return upper @ (upper.T @ right) if self.is_inverse else solve_cholesky(upper.T, right[:, None])[:, 0]
 
     def inverted(self) -> "DenseFactors":
         """Factors whose solves are products: several of them may run side by side, which those of LAPACK must not."""
         eye = jnp.eye(self.upper.shape[0], dtype=self.upper.dtype)
-        half = jsl.solve_triangular(self.upper.T, eye, lower=True)
+        half = solve_triangular(self.upper.T, eye)
         return DenseFactors(half.T, self.delta, self.is_definite, self.pivot, is_inverse=True)

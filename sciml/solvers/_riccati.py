@@ -24,8 +24,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ..core import one_at_a_time
 from . import _small
 
+_solves = jax.vmap(one_at_a_time(jnp.linalg.solve))
 States = Float[Array, "time x"]
 Inputs = Float[Array, "horizon u"]
 Steps = Float[Array, "horizon x"]
@@ -265,7 +267,7 @@ def _combine(later: tuple[Array, Array, Array], earlier: tuple[Array, Array, Arr
     """
     (A1, C1, J1), (A2, C2, J2) = earlier, later
     nx = A1.shape[-1]
-    X = jnp.linalg.solve(jnp.eye(nx, dtype=A1.dtype) + C1 @ J2, jnp.concatenate([A1, C1], axis=-1))
+    X = _solves(jnp.eye(nx, dtype=A1.dtype) + C1 @ J2, jnp.concatenate([A1, C1], axis=-1))
     C, J = A2 @ X[..., nx:] @ A2.mT + C2, A1.mT @ (J2 @ X[..., :nx]) + J1
     return A2 @ X[..., :nx], (C + C.mT) / 2, (J + J.mT) / 2
 

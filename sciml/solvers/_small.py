@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ..core import cholesky as lapack_cholesky, solve_triangular
+
 UNROLLED = 8
 """Largest `n` for which code is unrolled."""
 
@@ -22,7 +24,7 @@ def cholesky(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """
     n = matrix.shape[0]
     if n > UNROLLED:
-        return jnp.linalg.cholesky(matrix, symmetrize_input=False)
+        return lapack_cholesky(matrix)
     entries: list[list[Array]] = [[] for _ in range(n)]
     zero = jnp.zeros((), matrix.dtype)
     for j in range(n):
@@ -38,7 +40,7 @@ def solve_lower(factor: Float[Array, "n n"], right: Float[Array, "n m"]) -> Floa
     """`L⁻¹ right` for several right-hand sides."""
     n = factor.shape[0]
     if n > UNROLLED:
-        return jax.lax.linalg.triangular_solve(factor, right, left_side=True, lower=True)
+        return solve_triangular(factor, right)
     rows: list[Array] = []
     for i in range(n):
         rows.append(_less(right[i], [factor[i, k] for k in range(i)], rows) / factor[i, i])
@@ -49,7 +51,7 @@ def solve_upper(factor: Float[Array, "n n"], right: Float[Array, "n m"]) -> Floa
     """`L⁻ᵀ right` for several right-hand sides."""
     n = factor.shape[0]
     if n > UNROLLED:
-        return jax.lax.linalg.triangular_solve(factor, right, left_side=True, lower=True, transpose_a=True)
+        return solve_triangular(factor, right, transposed=True)
     rows: list[Array] = []  # from the last row up
     for i in reversed(range(n)):
         rows.append(_less(right[i], [factor[k, i] for k in reversed(range(i + 1, n))], rows) / factor[i, i])
@@ -69,7 +71,7 @@ def factor_rows(above: Float[Array, "n m"]) -> Float[Array, "n m"]:
     """
     n = above.shape[0]
     if n > UNROLLED:
-        factor = jnp.linalg.cholesky(above[:, :n].T, symmetrize_input=False)
+        factor = lapack_cholesky(above[:, :n].T)
         return jnp.concatenate([factor.T, solve_lower(factor, above[:, n:])], axis=1)
     rows: list[Array] = []
     for j in range(n):

@@ -45,7 +45,8 @@ def solve(
     is not convex, a `pivot` of zero in `derivative_health` says that the point is no strict minimum.
 
     For one instance; `jax.vmap(lambda p: sciml.solve(program, solver, z0, p, throw=False))(ps)` solves a batch, under
-    `jit`, `grad` and `jvp` alike.
+    `jit`, `grad` and `jvp` alike. Several solves may share one compiled function; on a CPU with jaxlib before 0.11.2,
+    whose batched factorisations could otherwise wait for each other for ever, these use one thread.
 
     Args:
         program: objective, constraints and bounds. Define its functions once (not anew in a loop): a new function

@@ -12,11 +12,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
+from ..core import one_at_a_time
 from ._gram import weighted_gram
 from ._presolve import Reduced, Units
 from ._small import cholesky, solve_cholesky
 
 _REFINEMENTS = 3
+_eigh = one_at_a_time(jnp.linalg.eigh)
+_svd = one_at_a_time(lambda matrix: jnp.linalg.svd(matrix, full_matrices=False))
 
 
 class Splitting(eqx.Module):
@@ -102,7 +105,7 @@ def _safe(matrix: Array) -> Array:
 
 def _null_projector(E: Float[Array, "e k"]) -> tuple[Float[Array, "k k"], Float[Array, "k e"]]:
     """The projector onto the null space of `E` and its pseudoinverse, for any rank."""
-    u, s, vt = jnp.linalg.svd(_safe(E), full_matrices=False)
+    u, s, vt = _svd(_safe(E))
     counts = s > 1e3 * jnp.finfo(E.dtype).eps * jnp.max(s, initial=0.0)
     vt = jnp.where(counts[:, None], vt, 0.0)
     inverse = (vt.T * jnp.where(counts, 1.0 / jnp.where(counts, s, 1.0), 0.0)) @ u.T
@@ -121,12 +124,12 @@ def _diagonalise(H: Array, W: Array, projector: Array | None) -> tuple[Array, Ar
     if projector is not None:
         rest = jnp.eye(H.shape[0], dtype=H.dtype) - projector
         H, M = projector @ H @ projector + 2.0 * rest, projector @ M @ projector + rest
-    m, U = jnp.linalg.eigh(0.5 * (M + M.T))
+    m, U = _eigh(0.5 * (M + M.T))
     floor = (1e-9 if H.dtype == jnp.float64 else 1e-6) * jnp.max(jnp.abs(m), initial=0.0)
     m = jnp.maximum(m, jnp.maximum(floor, jnp.finfo(H.dtype).tiny ** 0.5))
     half = U / jnp.sqrt(m)
     inner = half.T @ (H @ half)
-    curvature, turn = jnp.linalg.eigh(0.5 * (inner + inner.T))
+    curvature, turn = _eigh(0.5 * (inner + inner.T))
     basis, dual_basis = half @ turn, turn.T @ (U * jnp.sqrt(m)).T
     if projector is not None:
         basis, dual_basis = projector @ basis, dual_basis @ projector

@@ -1,0 +1,190 @@
+"""Matrix functions whose batches are safe beside each other, on every supported jaxlib.
+
+On a CPU, jaxlib before 0.11.2 splits a batched LAPACK call over XLA's thread pool and *blocks* a thread of that same
+pool until the parts are done. Two such calls that do not depend on each other can each hold the thread that the other
+waits for, and the program never returns. Calls below a fixed amount of work run on the calling thread and block
+nothing. There, these functions cut a batch into groups of less than that amount, one after the other; elsewhere, and on
+other devices, they are the plain functions of JAX. The price is that a batch of factorisations uses one thread
+(decision 6, with measurements); newer releases of jaxlib do the same.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxlib.version
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Float
+
+LAPACK_BLOCKS = tuple(int(part) for part in jaxlib.version.__version__.split(".")[:3]) < (0, 11, 2)
+"""Whether batched LAPACK calls of this jaxlib may wait for each other for ever."""
+
+LEAST_WORK = 200_000
+"""Least work of a batched call, in multiplications, that this jaxlib hands to its thread pool."""
+
+
+def cholesky(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
+    """Lower `L` with `L Lᵀ = matrix`, of which only the lower triangle is read; NaN where it is not positive definite.
+
+    Gradient: forward, reverse and repeated; `dL = L Φ(L⁻¹ dM L⁻ᵀ)`, with `Φ` the lower triangle and half the diagonal
+    (Murray 2016, Differentiation of the Cholesky decomposition, arXiv:1602.07527, equation 8).
+    """
+    return _cholesky(matrix) if LAPACK_BLOCKS else _plain_cholesky(matrix)
+
+
+def solve_triangular(
+    factor: Float[Array, "*batch n n"], right: Float[Array, "*batch n m"], *, transposed: bool = False
+) -> Float[Array, "*batch n m"]:
+    """`L⁻¹ right`, or `L⁻ᵀ right`, for a lower triangular `L` and several right-hand sides.
+
+    Under `vmap` over `right` alone, the batch becomes columns of one solve.
+
+    Gradient: forward, reverse and repeated; `dX = L⁻¹ (dB - dL X)`.
+    """
+    if not LAPACK_BLOCKS:
+        return _plain_solve(factor, right, transposed)
+    return (_solve_transposed if transposed else _solve)(factor, right)
+
+
+def solve_cholesky(factor: Float[Array, "*batch n n"], right: Float[Array, "*batch n m"]) -> Float[Array, "*batch n m"]:
+    """`(L Lᵀ)⁻¹ right` for several right-hand sides."""
+    return solve_triangular(factor, solve_triangular(factor, right), transposed=True)
+
+
+def one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` of arrays, whose batches go through LAPACK one instance after the other where that is needed.
+
+    For factorisations that are rare, such as `eigh` and `svd` of constants. Derivatives are those of `function`.
+    """
+    if not LAPACK_BLOCKS:
+        return function
+
+    @jax.custom_jvp
+    def safe(*arrays: Array) -> Any:
+        return single(*arrays)
+
+    single = custom_vmap(lambda *arrays: function(*arrays))
+
+    @single.def_vmap
+    def _(size: int, batched: list[bool], *arrays: Array) -> Any:
+        del size
+        place = lambda xs: [next(xs) if flag else x for flag, x in zip(batched, arrays, strict=True)]
+        loop = lambda *mapped: jax.lax.map(lambda xs: single(*place(iter(xs))), mapped)
+        at_once = lambda *mapped: jax.vmap(lambda *xs: function(*place(iter(xs))))(*mapped)
+        chosen = [x for flag, x in zip(batched, arrays, strict=True) if flag]
+        out = jax.lax.platform_dependent(*chosen, cpu=loop, default=at_once)
+        return out, jax.tree.map(lambda _: True, out)
+
+    @safe.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        return safe(*primals), jax.jvp(function, primals, tangents)[1]
+
+    return safe
+
+
+def _plain_cholesky(matrix: Array) -> Array:
+    return jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
+
+
+def _plain_solve(factor: Array, right: Array, transposed: bool) -> Array:
+    return jax.lax.linalg.triangular_solve(factor, right, left_side=True, lower=True, transpose_a=transposed)
+
+
+def _by_groups(function: Callable[..., Any], arrays: tuple[Array, ...], group: int) -> Any:
+    """`function(*arrays)` over the leading axis, `group` entries at a time on a CPU."""
+    count = arrays[0].shape[0]
+    if count <= group:
+        return function(*arrays)
+
+    def looped(*arrays: Array) -> Any:
+        out = jax.eval_shape(function, *arrays)
+
+        def body(i: Any, out: Any) -> Any:
+            # The last group ends at the end: it may do a part of the one before it again.
+            start = jnp.minimum(i * group, count - group)
+            take = lambda x: jax.lax.dynamic_slice_in_dim(x, start, group)
+            put = lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
+            return jax.tree.map(put, out, function(*map(take, arrays)))
+
+        empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out)
+        return jax.lax.fori_loop(0, -(-count // group), body, empty)
+
+    return jax.lax.platform_dependent(*arrays, cpu=looped, default=function)
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(-1, *x.shape[-2:])
+
+
+def _group(work: int) -> int:
+    """How many matrices of this much work one call may take and stay on its thread."""
+    return max(1, LEAST_WORK // max(work, 1) - 1)
+
+
+@jax.custom_jvp
+def _cholesky(matrix: Array) -> Array:
+    return _grouped_cholesky(matrix)
+
+
+@custom_vmap
+def _grouped_cholesky(matrix: Array) -> Array:
+    if matrix.ndim == 2:
+        return _plain_cholesky(matrix)
+    return _by_groups(_plain_cholesky, (_flat(matrix),), _group(matrix.shape[-1] ** 3)).reshape(matrix.shape)
+
+
+@_grouped_cholesky.def_vmap
+def _(size: int, batched: Any, matrices: Array) -> tuple[Array, bool]:
+    return _grouped_cholesky(matrices), True
+
+
+@_cholesky.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    factor, (change,) = _cholesky(*primals), tangents
+    eye = jnp.eye(factor.shape[-1], dtype=factor.dtype)
+    inverse = _solve(factor, jnp.broadcast_to(eye, factor.shape))
+    # Only the lower triangle of the matrix is read, so only that of its change counts.
+    change = jnp.tril(change) + jnp.tril(change, -1).mT
+    return factor, factor @ ((jnp.tril(inverse @ change @ inverse.mT)) * (1 - 0.5 * eye))
+
+
+def _make_solve(transposed: bool) -> Callable[[Array, Array], Array]:
+    plain = lambda factor, right: _plain_solve(factor, right, transposed)
+
+    @jax.custom_jvp
+    def solve(factor: Array, right: Array) -> Array:
+        return grouped(factor, right)
+
+    @custom_vmap
+    def grouped(factor: Array, right: Array) -> Array:
+        if factor.ndim == 2:
+            return plain(factor, right)
+        n, m = right.shape[-2:]
+        return _by_groups(plain, (_flat(factor), _flat(right)), _group(n * m * max(n, m))).reshape(right.shape)
+
+    @grouped.def_vmap
+    def _(size: int, batched: list[bool], factor: Array, right: Array) -> tuple[Array, bool]:
+        if not batched[0]:  # one matrix for all: one solve
+            n, m = right.shape[-2:]
+            columns = jnp.moveaxis(right, 0, -1).reshape(*right.shape[1:-1], m * size)
+            solution = grouped(factor, columns).reshape(*right.shape[1:], size)
+            return jnp.moveaxis(solution, -1, 0), True
+        if not batched[1]:
+            right = jnp.broadcast_to(right, (size, *right.shape))
+        return grouped(factor, right), True
+
+    @solve.defjvp
+    def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+        (factor, right), (d_factor, d_right) = primals, tangents
+        solution = solve(factor, right)
+        # Tangents by products with the inverse, which are linear in a way that JAX can transpose.
+        inverse = solve(factor, jnp.broadcast_to(jnp.eye(factor.shape[-1], dtype=factor.dtype), factor.shape))
+        d_factor = jnp.tril(d_factor)
+        d_factor = d_factor.mT if transposed else d_factor
+        return solution, inverse @ (d_right - d_factor @ solution)
+
+    return solve
+
+
+_solve, _solve_transposed = _make_solve(False), _make_solve(True)
