@@ -75,6 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     print("sciml: running in float64 (jax_enable_x64 is on for this command)", file=sys.stderr)
     if chosen.cache:
         jax.config.update("jax_compilation_cache_dir", os.path.abspath(chosen.cache))
+        # Many small functions together take as long as the few that JAX would keep by itself.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     try:
         own = {field.name: getattr(chosen, field.name) for field in options}
         studies.run_study(study(**own), chosen.out, seed=chosen.seed, resume=chosen.resume)

@@ -1,8 +1,10 @@
 """The registry behind `python -m sciml`, and what `run_study` does for every study: on one that takes no time."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
@@ -112,6 +114,34 @@ def test_a_run_leaves_reports_figures_and_what_it_saves(capsys, toy, tmp_path):
     assert "sciml: [   0 s] count to 4" in told.err
     assert load(tmp_path / "numbers.sciml", jnp.zeros(4, int)).tolist() == [0, 1, 2, 3]
     assert (tmp_path / "curve.png").stat().st_size > 0
+
+
+CACHED = """
+import sys
+import jax, jax.numpy as jnp
+import sciml.__main__ as command, sciml.studies as studies
+
+class One(studies.AbstractStudy):
+    "One."
+
+    def run(self, run):
+        return {"one": float(jax.jit(lambda x: jnp.sin(x) ** 2 + jnp.cos(x) ** 2)(0.3))}, None
+
+studies.One = One
+command.STUDIES["one"] = ("One", "one")
+sys.exit(command.main(["one", "--out", "out", *sys.argv[1:]]))
+"""
+
+
+def test_what_is_compiled_is_kept_where_the_command_says(tmp_path):
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")} | {"PYTHONPATH": paths}
+    for arguments in ([], ["--cache", "kept"]):
+        command = [sys.executable, "-c", CACHED, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert {path.name for path in tmp_path.iterdir()} == {"out", *arguments[1:]}
+    assert any((tmp_path / "kept").iterdir())
 
 
 def test_without_matplotlib_there_are_no_figures_and_it_says_so(capsys, toy, tmp_path):
