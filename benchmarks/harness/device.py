@@ -93,7 +93,7 @@ def run(cases: list[Case], seconds: float) -> Iterator[dict[str, Any]]:
 
     begin, words = time.monotonic(), name_of(jax.devices()[0])
     until = begin + seconds
-    yield {"device": words, "said": f"{words}; {len(cases)} cases, {seconds:.0f} s"}
+    yield {"device": words, "said": f"{words}; cases: {len(cases)}; seconds: {seconds:.0f}"}
     for case in cases:
         jax.config.update("jax_enable_x64", case.x64)
         item, data = f"{case.item}, {words}", case.data()
