@@ -8,13 +8,14 @@ import base64
 import json
 import posixpath
 import re
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
-REPOSITORY = "https://github.com/sciml-jax/sciml"
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
 TASKS = ["start", "model", "identify", "control", "optimise", "physics"]  # their order; others follow
 HEADING = re.compile(r"^(#+ )", re.MULTILINE)
 BADGE = re.compile(r"^\[!\[Open in Colab\].*\n+", re.MULTILINE)
@@ -149,6 +150,7 @@ def on_config(config):
         if isinstance(entry, dict) and entry.get("Notebooks") is not None:
             entry["Notebooks"] = ["notebooks/index.md", *items]
     config.extra["notebooks"] = books
+    config.extra["social"] = [{"icon": "material/github", "link": REPOSITORY, "name": "Repository"}]
     return config
 
 
