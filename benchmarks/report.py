@@ -3,7 +3,8 @@
     python benchmarks/report.py            # print, and rewrite the tables between the markers
     python benchmarks/report.py --check    # change nothing, exit 1 if a table is stale
 
-A page includes the results of `benchmarks/TASK/QUESTION/results/*.json` between two markers, each on its own line:
+A page includes the results of `benchmarks/TASK/QUESTION/results/*.json` between two markers, each on its own line
+(`TASK/QUESTION/on_device` stands for those of `results/on_device/*.json`):
 
     <!-- results:TASK/QUESTION -->
     <!-- /results -->
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = set("item metric value unit target better rivals failures versions device date command".split())
+FIELDS = set("item metric value unit target better rivals failures versions commit device date command".split())
+COMMIT = re.compile(r"[0-9a-f]{7,40}( dirty)?")
 BLOCK = re.compile(r"^<!-- results:(?P<what>[^\n]*?) -->\n(?P<table>.*?)^<!-- /results -->$", re.DOTALL | re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
@@ -29,16 +31,25 @@ Row = dict[str, Any]
 
 
 def load(root: Path) -> dict[str, list[Row]]:
-    """The rows of every `benchmarks/**/results/*.json`, by question (`TASK/QUESTION`)."""
+    """The rows of all files by question; those in `results/on_device/` are a question of their own."""
     questions: dict[str, list[Row]] = {}
-    for path in sorted((root / "benchmarks").glob("**/results/*.json")):
-        question = path.parent.parent.relative_to(root / "benchmarks").as_posix()
+    for path in sorted((root / "benchmarks").glob("**/results/**/*.json")):
+        folder, _, kind = path.parent.relative_to(root / "benchmarks").as_posix().partition("/results")
+        if kind not in ("", "/on_device"):  # raw data are not rows
+            continue
+        question = folder + kind
         rows = json.loads(path.read_text(encoding="utf-8"))
         for row in rows:
             if set(row) != FIELDS or row["better"] not in ("lower", "higher"):
                 raise ValueError(
                     f"`{path.relative_to(root)}`: got a row with {sorted(row)}; expected {sorted(FIELDS)} and `better` "
                     "lower or higher. Likely fix: run the benchmark again"
+                )
+            if row["commit"] is not None and not COMMIT.fullmatch(row["commit"]):
+                raise ValueError(
+                    f"`{path.relative_to(root)}`: got the commit {row['commit']!r}; expected a short hash, with "
+                    "` dirty` after it where the library had changes, or null where it is not known. "
+                    "Likely fix: `harness.finish`, which looks it up"
                 )
         questions.setdefault(question, []).extend(rows)
     return questions
@@ -99,10 +110,15 @@ def table(rows: list[Row]) -> str:
     lines: list[str] = []
     for metric in dict.fromkeys(row["metric"] for row in rows):
         lines += [f"**{metric}**", "", *_part([row for row in rows if row["metric"] == metric]), ""]
-    origins = {(row["device"], row["date"], row["command"], tuple(sorted(row["versions"].items()))) for row in rows}
-    for device, date, command, versions in sorted(origins):
-        lines += [f"{device}, {date}, {', '.join(f'{n} {v}' for n, v in versions)}: `{command}`", ""]
+    lines += [f"{line}\n" for line in sorted({origin(row) for row in rows})]
     return "\n".join(lines)
+
+
+def origin(row: Row) -> str:
+    """Where a number comes from, in words."""
+    known = (row["commit"] or "not recorded").replace(" dirty", " with uncommitted changes")
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(row["versions"].items()))
+    return f"{row['device']}, {row['date']}, commit {known}, {versions}: `{row['command']}`"
 
 
 def fill(text: str, questions: dict[str, list[Row]]) -> str:

@@ -4,6 +4,7 @@
     python notebooks/execute.py --changed                                 start/, and those whose inputs changed
     python notebooks/execute.py --all                                     all
     ... --check                                                           execute, write nothing
+    ... --cache FOLDER                                                    keep what is compiled there, for the next time
 
 A notebook's inputs are its code and the source of those `sciml` packages that it names, with all that they import;
 their hash is stored in its metadata at each execution. Notebooks run in an empty folder.
@@ -131,6 +132,7 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="every notebook")
     parser.add_argument("--changed", action="store_true", help="start/, and those whose inputs changed")
     parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument("--cache", metavar="FOLDER", help="keep what is compiled there (default: off)")
     parser.add_argument("--timeout", type=int, default=1200, help="seconds for a cell (default: %(default)s)")
     options = parser.parse_args()
     if not (options.notebooks or options.all or options.changed):
@@ -144,6 +146,9 @@ def main() -> int:
         return 0
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # the kernels see this checkout, installed or not
+    if options.cache:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.abspath(options.cache)
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     failed = [path for path in chosen if not execute(path, check=options.check, timeout=options.timeout)]
     print(f"notebooks: {len(chosen) - len(failed)} of {len(chosen)} ran to their end")
     return 1 if failed else 0

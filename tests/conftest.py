@@ -20,8 +20,33 @@ import jax.random as jr  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import PRNGKeyArray  # noqa: E402
 
+from tests.budget import Budgets, ROOT, settings  # noqa: E402
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options: a part of the suite, and what `tests/budget.py` does."""
+    group = parser.getgroup("sciml")
+    group.addoption("--fast", action="store_true", help="only the files and folders of `fast` in pyproject.toml")
+    group.addoption("--check-budgets", action="store_true", help="fail if a folder exceeds its CPU budget by half")
+    group.addoption("--costs", type=int, default=0, metavar="N", help="print the CPU seconds of the N costliest files")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `--fast`, whatever lies neither in nor above the files and folders of the fast part."""
+    if not config.option.fast:
+        return None
+    chosen = [ROOT / path for path in settings()["fast"]]
+    if any(path == collection_path or path in collection_path.parents for path in chosen):
+        return None
+    return not any(collection_path in path.parents for path in chosen) or None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Counts CPU seconds."""
+    config.pluginmanager.register(Budgets(config), "sciml-budgets")
 
 
 @pytest.fixture

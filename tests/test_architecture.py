@@ -227,6 +227,13 @@ def test_import_brings_no_optional_package():
     assert python(f"import sciml, sys; print(*sorted({optional} & set(sys.modules)))") == ""
 
 
+def test_import_sets_no_compilation_cache():
+    names = ", ".join(f"sciml.{m.__name__.removeprefix('sciml.')}" for m in public_packages() if m is not sciml)
+    setting = "(jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs)"
+    code = f"import jax\nbefore = {setting}\nimport sciml, {names}\nprint(before == {setting})"
+    assert python(code) == "True"
+
+
 def test_import_adds_little_to_its_runtime_packages():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     runtime = ", ".join(requirement.split(">")[0] for requirement in project["dependencies"])

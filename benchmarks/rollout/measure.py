@@ -2,18 +2,17 @@
 
 import argparse
 import importlib
-import importlib.metadata
 import json
 import math
-import platform
 import resource
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import problem
+from harness import versions
+from harness.timing import repeat
 
 CONTESTANTS = {
     "sciml": "ours",
@@ -22,7 +21,6 @@ CONTESTANTS = {
     "plain PyTorch": "rivals.torch_loop",
     "NeuroMANCER": "rivals.neuromancer_system",
 }
-PACKAGES = ("jax", "jaxlib", "equinox", "diffrax", "optax", "torch", "neuromancer", "numpy")
 COMPILATIONS = 3
 REPETITIONS = 15
 FEWEST_REPETITIONS = 3  # where one step takes many seconds
@@ -39,17 +37,6 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def versions() -> dict[str, str]:
-    """Python and the packages that are installed here."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def prepare(name: str, instance: dict[str, np.ndarray], horizon: int) -> tuple[Callable[[], tuple], float]:
     """The contestant's gradient step, and the seconds it took to compile."""
     return importlib.import_module(CONTESTANTS[name]).prepare(instance, horizon)
@@ -61,14 +48,6 @@ def check(step: Callable[[], tuple]) -> dict[str, float]:
     for _ in range(problem.UPDATES_COMPARED):
         after, _ = step()
     return {"cost": cost, "gradient_norm": size, "cost_after": float(after)}
-
-
-def repeat(step: Callable[[], tuple], count: int) -> tuple[float, float]:
-    """CPU and wall seconds per step over `count` steps."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(count):
-        step()
-    return (time.process_time() - cpu) / count, (time.perf_counter() - wall) / count
 
 
 def timings(names: list[str], instance: dict[str, np.ndarray], horizon: int) -> dict[str, dict]:

@@ -1,7 +1,9 @@
 """Types, result codes, pytree helpers, the iteration loop of all solvers, and robust linear solves."""
 
 from ._errors import explain as explain, invalid as invalid, wrong_type as wrong_type
+from ._failures import checked as checked
 from ._iterate import iterate as iterate
+from ._keys import check_key as check_key
 from ._linalg import (
     cholesky as cholesky,
     one_at_a_time as one_at_a_time,

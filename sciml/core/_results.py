@@ -39,8 +39,9 @@ class RESULTS(diffrax.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "dtype allows, scale the program, or start from another `z0`."
     )
     diverged = (
-        "The state became NaN or infinite and was frozen at its last finite value. Shorten the step, bound the input, "
-        "or start from another state."
+        "The state of a run, or the loss or a parameter of a fit, became NaN or infinite; the last finite one is kept. "
+        "In a run: shorten the step, bound the input, or start from another state. In a fit: lower the learning rate, "
+        "and evaluate the loss at the start."
     )
 
 

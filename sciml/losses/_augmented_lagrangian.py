@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar, ScalarLike
 
 from ..core import invalid, stop_gradient
-from ..programs import AbstractProgram, constraints
+from ..programs import AbstractProgram, check_program, constraints, cost
 from ..sources import AbstractSource, Batch
 from ._abstract import AbstractLoss, finite_or_nan, is_without_nan, mean_of_finite, put_sound, Report
 from ._penalty import _apply
@@ -62,6 +62,9 @@ class AugmentedLagrangian(AbstractLoss):
     rate: ScalarLike = 0.1
     refuse_above: float = eqx.field(static=True, default=0.5)
 
+    def __check_init__(self) -> None:
+        check_program(self.program)
+
     def init(self, model: Any, source: AbstractSource) -> Multipliers:
         """Zero multipliers for every instance."""
         if source.count is None:
@@ -109,7 +112,7 @@ class AugmentedLagrangian(AbstractLoss):
 
     def _one(self, z: Any, p: Any, multipliers: Multipliers) -> tuple[Scalar, tuple[Any, Any]]:
         g, h = constraints(self.program, z, p)
-        value = jnp.asarray(self.program.objective(z, p)).reshape(())
+        value = cost(self.program, z, p)
         ineq = jtu.tree_map(lambda m, v: self._inequality(m, v), multipliers.ineq, g)
         eq = jtu.tree_map(lambda m, v: jnp.sum(m * v + 0.5 * self.mu * v**2), multipliers.eq, h)
         return sum(jtu.tree_leaves((ineq, eq)), start=value), (g, h)

@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 from jaxtyping import PRNGKeyArray, Scalar, ScalarLike
 
 from ..core import invalid, Trajectory
-from ..programs import AbstractProgram, violation
+from ..programs import AbstractProgram, check_program, cost, violation
 from ..sources import AbstractSource, Batch
 from ._abstract import AbstractLoss, finite_or_nan, is_without_nan, mean_of_finite, put_sound, Report
 from ._norms import AbstractNorm, L2
@@ -62,6 +62,9 @@ class Penalty(AbstractLoss):
     lost_weight: ScalarLike = 1.0
     refuse_above: float = eqx.field(static=True, default=0.5)
 
+    def __check_init__(self) -> None:
+        check_program(self.program)
+
     def init(self, model: Any, source: AbstractSource) -> None:
         """None, because this loss has no memory."""
 
@@ -83,7 +86,7 @@ class Penalty(AbstractLoss):
         return jnp.where(clean, values, jnp.nan)
 
     def _one(self, z: Any, p: Any) -> Scalar:
-        value = jnp.asarray(self.program.objective(z, p)).reshape(())
+        value = cost(self.program, z, p)
         excess = violation(self.program, z, p)
         value = value + weighted(self.weight, excess.ineq, self.norm, "weight")
         value = value + weighted(self.eq_weight, excess.eq, self.norm, "eq_weight")

@@ -1,4 +1,4 @@
-"""Solved, learned, certified: learned decisions beside the exact ones of the same program."""
+"""Certificates of learned decisions, against exact solutions of the same program."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from jaxtyping import ScalarLike
 from ..core import invalid, is_successful, RESULTS, Solution
 from ..programs import AbstractProgram
 from ._binomial import clopper_pearson
-from ._decisions import costs_and_violations, exact_costs, relative_gaps
+from ._decisions import exact_costs, judge, relative_gaps
 
 
 class Certificate(eqx.Module):
-    """What is known about learned decisions; host numbers, so that a report can be written from them."""
+    """A report on learned decisions: gaps, violations and KKT residuals, as numbers on the host."""
 
     gap_mean: float
     """`(mean f(z) - mean f(z*)) / |mean f(z*)|` over the compared instances (solved exactly, no violation)."""
@@ -27,6 +27,9 @@ class Certificate(eqx.Module):
     """One-sided Clopper-Pearson upper bound on the probability of a violation, at `confidence`."""
     violations: int
     """Instances, among the solved ones, that violate by more than `tol` of the range or are not finite."""
+    violations_by_name: dict[str, int]
+    """The same for each constraint and bound by itself: `{"ineq.outer": 3, "lower.x": 0}`. One decision may count
+    several times."""
     nonfinite: int
     """Instances, among the solved ones, whose decision diverged or has no finite cost; they count as violations."""
     compared: int
@@ -47,7 +50,7 @@ class Certificate(eqx.Module):
     """Of `violation_bound`."""
 
     def table(self) -> str:
-        """The numbers with their meaning, a line each."""
+        """The report as text, one number per line with its meaning."""
         other = self.n - self.solved - self.infeasible
         rows = [
             ("instances", f"{self.n}"),
@@ -55,9 +58,11 @@ class Certificate(eqx.Module):
             ("  infeasible", f"{self.infeasible}"),
             ("  failed otherwise", f"{other}"),
             ("largest KKT residual, exact", f"{self.kkt_max:.1e}"),
-            ("mean gap", f"{self.gap_mean:.2%}"),
-            ("gap, 95th percentile", f"{self.gap_p95:.2%}"),
+            ("compared (solved, no violation)", f"{self.compared} of {self.n}"),
+            ("  mean gap", f"{self.gap_mean:.2%}"),
+            ("  gap, 95th percentile", f"{self.gap_p95:.2%}"),
             (f"violations > {self.tol:g} of range", f"{self.violations} of {self.solved} ({self.violation_rate:.2%})"),
+            *((f"  {name}", f"{count}") for name, count in self.violations_by_name.items() if count),
             ("  of these not finite", f"{self.nonfinite}"),
             (f"violation probability, {100 * self.confidence:.3g} % bound", f"<= {self.violation_bound:.3%}"),
         ]
@@ -81,31 +86,33 @@ def certify(
     confidence: float = 0.95,
     floor: ScalarLike = 0.0,
 ) -> Certificate:
-    """Optimality gap, violations and KKT residuals of learned decisions against the exact ones of the same program.
+    """Certifies learned decisions against exact solutions: optimality gaps, violations and KKT residuals.
 
-    Violations are counted over the instances that the exact solver solved, because others may have no feasible
-    decision. Gaps are taken over those of them where the learned decision violates nothing, because a violation can
-    buy a lower cost. Runs on the host; draw the instances independently of training, or the bound means nothing.
+    Use it after training, on instances that are independent of the training data; otherwise the bound is meaningless.
+    Violations are counted over the instances that were solved exactly, because others may have no feasible decision.
+    Gaps are taken over those instances where the learned decision violates nothing, because a violation can lower
+    the cost. It runs on the host.
 
     Args:
-        program: whose objective, constraints and bounds `zs` are judged by.
-        zs: learned decisions, leading axis `batch` on every leaf.
+        program: the program that judges `zs`.
+        zs: learned decisions, with the leading axis `batch` on every leaf.
         ps: instances, batched as `in_axes` says.
-        exact: batched solution for the same instances, as `solve_batch` gives.
-        exact_program: the program that `exact` answers if it is another one: `transcribe(problem)` where `program` is
+        exact: the batched solution of the same instances, from `solve_batch` or `vmap` of `solve`.
+        exact_program: the program that `exact` solves, if it is another one: `transcribe(problem)` if `program` is
             `along_trajectory(problem)`.
         in_axes: 0 or None for all of `ps`, or a prefix of it, as in `jax.vmap`.
         scale: the range `> 0` that violations are divided by, in the constraints' unit.
-        tol: largest violation that is tolerated, as a part of the range.
-        confidence: of the bound on the probability of a violation, in (0, 1).
-        floor: smallest `|f(z*)|` that the gap of a single instance is divided by, see `suboptimality`.
+        tol: largest tolerated violation, as a fraction of the range.
+        confidence: confidence level of the bound on the probability of a violation, in (0, 1).
+        floor: smallest denominator of the gap of a single instance, as in `suboptimality`.
 
     Returns:
         A `Certificate`; `print` it.
 
     Raises:
         ValueError: if leading axes or structures differ, if `scale` or `tol` are out of range, and if a set that a
-            number is taken over is empty: nothing solved exactly, nothing to compare, a mean exact cost of zero.
+            number is taken over is empty: nothing solved exactly, nothing to compare, a mean exact cost of zero; if
+            trajectories have another horizon or another initial state than the problem of `along_trajectory`.
 
     Examples:
         ```python
@@ -123,8 +130,8 @@ def certify(
     if not tol >= 0.0:
         raise invalid("tol", tol, "a tolerance >= 0", "give the violation to tolerate as a part of the range")
     reference = np.asarray(exact_costs(program, zs, ps, exact, exact_program, in_axes))
-    costs, worst = costs_and_violations(program, zs, ps, in_axes)
-    cost, worst = np.asarray(costs), np.asarray(worst) / span
+    judged = judge(program, zs, ps, in_axes)
+    cost, worst = np.asarray(judged.cost), np.asarray(judged.worst) / span
     solved = np.asarray(is_successful(exact.result)) & np.isfinite(reference)
     infeasible = _has_result(exact, RESULTS.infeasible) | _has_result(exact, RESULTS.contradictory_bounds)
     if not solved.any():
@@ -137,6 +144,7 @@ def certify(
     finite = np.isfinite(cost) & np.isfinite(worst)
     violates = ~(finite & (worst <= tol))
     compared, k, m = solved & ~violates, int((solved & violates).sum()), int(solved.sum())
+    beyond = {name: ~(np.asarray(v) / span <= tol) & solved for name, v in judged.by_name.items()}
     gap_mean, gap_p95 = _gaps(cost[compared], reference[compared], floor, f"{k} of {m} solved instances")
     return Certificate(
         gap_mean=gap_mean,
@@ -144,6 +152,7 @@ def certify(
         violation_rate=k / m,
         violation_bound=clopper_pearson(k, m, confidence=confidence),
         violations=k,
+        violations_by_name={name: int(each.sum()) for name, each in beyond.items()},
         nonfinite=int((solved & ~finite).sum()),
         compared=int(compared.sum()),
         solved=m,

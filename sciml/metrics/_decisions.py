@@ -6,10 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Scalar, ScalarLike
 
-from ..core import as_arrays, batch_size, invalid, is_successful, Solution, Trajectory
-from ..programs import AbstractProgram, Program, violation
+from ..core import as_arrays, batch_size, invalid, is_successful, Solution, Trajectory, wrong_type
+from ..programs import AbstractProgram, check_program, cost, Program, violation
+from ..programs._optimal_control import starts_apart
 
 
 def suboptimality(
@@ -45,7 +48,7 @@ def suboptimality(
     Gradient: differentiable in `zs`, `ps` and `exact.value`, in both modes.
     """
     reference = exact_costs(program, zs, ps, exact, exact_program, in_axes)
-    return relative_gaps(costs_and_violations(program, zs, ps, in_axes)[0], reference, floor)
+    return relative_gaps(judge(program, zs, ps, in_axes).cost, reference, floor)
 
 
 def violations(program: AbstractProgram, zs: Any, ps: Any, *, in_axes: Any = 0) -> Float[Array, " batch"]:
@@ -66,22 +69,54 @@ def violations(program: AbstractProgram, zs: Any, ps: Any, *, in_axes: Any = 0) 
 
     Gradient: of the largest violation, in both modes; zero where nothing is violated.
     """
-    return costs_and_violations(program, zs, ps, in_axes)[1]
+    return judge(program, zs, ps, in_axes).worst
 
 
-def costs_and_violations(
-    program: AbstractProgram, zs: Any, ps: Any, in_axes: Any
-) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
-    """`f(z, p)` and the largest violation, for every instance."""
+class Judged(eqx.Module):
+    """Decisions judged by their program."""
+
+    cost: Float[Array, "*batch"]
+    """`f(z, p)`."""
+    worst: Float[Array, "*batch"]
+    """The largest violation; infinite for a decision that is no answer."""
+    by_name: dict[str, Float[Array, "*batch"]]
+    """The largest violation of each constraint and bound."""
+    apart: Float[Array, "*batch"] | None
+    """How far a trajectory starts from the initial state of its problem, see `starts_apart`."""
+
+
+def judge(program: AbstractProgram, zs: Any, ps: Any, in_axes: Any) -> Judged:
+    """Costs and violations of every instance.
+
+    Raises:
+        ValueError: if the leading axes of `zs` and `ps` differ, or trajectories start elsewhere than their problem.
+    """
+    check_program(program)
     zs, ps = as_arrays(zs), as_arrays(ps)
     check_instances(ps, in_axes, batch_size(zs, "zs"))
-    return _evaluate(program, zs, ps, in_axes)
+    judged = _evaluate(program, zs, ps, in_axes)
+    if judged.apart is not None and not isinstance(judged.apart, Tracer):
+        apart = np.asarray(judged.apart)
+        wrong = np.flatnonzero(apart > 0.0)
+        if wrong.size:
+            raise invalid(
+                "zs",
+                f"trajectories that do not start at `initial(p)` in {wrong.size} of {apart.size} instances, the first "
+                f"at index {wrong[0]}, by {apart[wrong[0]]:.2g} of its largest state",
+                "the initial state of the problem that they are judged by",
+                "roll out from `problem.initial(p)`, for the same `ps` in the same order",
+            )
+    return judged
 
 
 def exact_costs(
     program: AbstractProgram, zs: Any, ps: Any, exact: Solution, exact_program: AbstractProgram | None, in_axes: Any
 ) -> Float[Array, " batch"]:
     """`f(z*, p)` for every instance, by the program that `exact` solves."""
+    if not isinstance(exact, Solution):
+        fix = "pass what `solve_batch` returned, or `vmap` of `solve`, and not its `value`"
+        raise wrong_type("exact", f"a {type(exact).__name__}", "a batched `Solution`", fix)
+    check_program(program if exact_program is None else exact_program)
     n, found = batch_size(zs, "zs"), batch_size(exact.value, "exact.value")
     if n != found:
         raise invalid("exact", f"{found} solutions", f"one for each of the {n} decisions `zs`", "solve the same `ps`")
@@ -98,11 +133,11 @@ def exact_costs(
 
 
 def relative_gaps(
-    cost: Float[Array, " batch"], reference: Float[Array, " batch"], floor: ScalarLike
+    costs: Float[Array, " batch"], reference: Float[Array, " batch"], floor: ScalarLike
 ) -> Float[Array, " batch"]:
-    """`(cost - reference) / max(|reference|, floor)`, with a safe value at a zero denominator."""
+    """`(costs - reference) / max(|reference|, floor)`, with a safe value at a zero denominator."""
     size = jnp.maximum(jnp.abs(reference), jnp.asarray(floor, reference.dtype))
-    difference = cost.astype(reference.dtype) - reference
+    difference = costs.astype(reference.dtype) - reference
     limit = jnp.where(difference == 0, 0.0, jnp.sign(difference) * jnp.inf).astype(size.dtype)
     return jnp.where(size > 0, difference / jnp.where(size > 0, size, 1.0), limit)
 
@@ -119,22 +154,26 @@ def check_instances(ps: Any, in_axes: Any, n: int) -> None:
 
 @eqx.filter_jit
 def _costs(program: AbstractProgram, zs: Any, ps: Any, in_axes: Any) -> Float[Array, " batch"]:
-    return jax.vmap(lambda z, p: jnp.asarray(program.objective(z, p)).reshape(()), in_axes=(0, in_axes))(zs, ps)
+    return jax.vmap(lambda z, p: cost(program, z, p), in_axes=(0, in_axes))(zs, ps)
 
 
 @eqx.filter_jit
-def _evaluate(
-    program: AbstractProgram, zs: Any, ps: Any, in_axes: Any
-) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
-    def one(z: Any, p: Any) -> tuple[Scalar, Scalar]:
-        cost = jnp.asarray(program.objective(z, p)).reshape(())
-        return cost, _largest_violation(program, z, p).astype(cost.dtype)
+def _evaluate(program: AbstractProgram, zs: Any, ps: Any, in_axes: Any) -> Judged:
+    def one(z: Any, p: Any) -> Judged:
+        value = cost(program, z, p)
+        excess = {name: v.astype(value.dtype) for name, v in _violations(program, z, p).items()}
+        worst = jnp.max(jnp.stack([jnp.zeros_like(value), *excess.values()]))
+        for run in filter(_is_trajectory, jtu.tree_leaves(z, is_leaf=_is_trajectory)):
+            worst = jnp.where(is_successful(run.result), worst, jnp.inf)
+        missing = tuple(bound for bound in ("lower", "upper") if getattr(program, bound) is None)
+        by_name = {name: v for name, v in excess.items() if not name.startswith(missing)}
+        return Judged(value, worst, by_name, starts_apart(program, z, p))
 
     return jax.vmap(one, in_axes=(0, in_axes))(zs, ps)
 
 
-def _largest_violation(program: AbstractProgram, z: Any, p: Any) -> Scalar:
-    """The largest violation, infinite for a decision that is no answer."""
+def _violations(program: AbstractProgram, z: Any, p: Any) -> dict[str, Scalar]:
+    """The largest violation of each constraint and each leaf with bounds, by name; infinite in the place of NaN."""
     # A trajectory holds a result code and a counter beside its real numbers; no bound applies to those.
     real, rest = eqx.partition(z, eqx.is_inexact_array)
     ineq, eq = program.ineq, program.eq
@@ -145,11 +184,9 @@ def _largest_violation(program: AbstractProgram, z: Any, p: Any) -> Scalar:
         lower=program.lower,
         upper=program.upper,
     )
-    worst = violation(over_reals, real, p).largest
-    parts = jtu.tree_leaves(z, is_leaf=_is_trajectory)
-    for run in filter(_is_trajectory, parts):
-        worst = jnp.where(is_successful(run.result), worst, jnp.inf)
-    return jnp.where(jnp.isnan(worst), jnp.inf, worst)
+    largest = {jtu.keystr(path).removeprefix("."): jnp.max(leaf, initial=0.0)
+               for path, leaf in jtu.tree_leaves_with_path(violation(over_reals, real, p))}  # fmt: skip
+    return {name: jnp.where(jnp.isnan(v), jnp.inf, v) for name, v in largest.items()}
 
 
 def _is_trajectory(x: Any) -> bool:

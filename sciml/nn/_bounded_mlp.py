@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from sciml.core import invalid
+from sciml.core import check_key, invalid
 
 from ._squash import bounded, check_bounds, constant, numbers
 
@@ -69,6 +69,7 @@ class BoundedMLP(eqx.Module):
 
         Raises:
             ValueError: a size below its minimum, `lower > upper`, `scale <= 0`, or a wrong number of entries.
+            TypeError: `key` is none.
         """
         for argument, got, least in (
             ("in_size", in_size, 1),
@@ -84,6 +85,7 @@ class BoundedMLP(eqx.Module):
         self.scale = None if scale is None else numbers(scale, in_size, "scale")
         if self.scale is not None and min(self.scale) <= 0:
             raise invalid("scale", min(self.scale), "numbers > 0", "give 1 to a constant input")
+        check_key(key)
         self.mlp = eqx.nn.MLP(in_size, out_size, width, depth, activation, key=key)
 
     def __call__(self, *records: Any) -> Float[Array, " out"]:

@@ -16,6 +16,7 @@ from ._flat import FlatProgram as FlatProgram, flatten as flatten, Layout as Lay
 from ._helpers import between as between, ge as ge, le as le
 from ._optimal_control import (
     along_trajectory as along_trajectory,
+    check_program as check_program,
     guess as guess,
     OptimalControl as OptimalControl,
     PathLimits as PathLimits,
@@ -27,6 +28,7 @@ from ._program import (
     AbstractProgram as AbstractProgram,
     bounds as bounds,
     constraints as constraints,
+    cost as cost,
     Program as Program,
 )
 from ._quadratic import null_space as null_space, Quadratic as Quadratic, QuadraticProgram as QuadraticProgram

@@ -6,7 +6,7 @@ import jax
 import jax.tree_util as jtu
 
 from ..core import as_floats
-from ._program import AbstractProgram, bounds, constraints
+from ._program import AbstractProgram, bounds, constraints, cost
 
 
 def describe(program: AbstractProgram, z: Any, p: Any = None) -> str:
@@ -26,9 +26,7 @@ def describe(program: AbstractProgram, z: Any, p: Any = None) -> str:
         ```
     """
     z, p = as_floats(z, "z"), p
-    shapes = jax.eval_shape(
-        lambda z, p: (bounds(program, z, p), program.objective(z, p), constraints(program, z, p)), z, p
-    )
+    shapes = jax.eval_shape(lambda z, p: (bounds(program, z, p), cost(program, z, p), constraints(program, z, p)), z, p)
     (lower, upper), objective, (ineq, eq) = shapes
     blocks = {"z": z, "p": p, "lower": lower, "upper": upper, "objective": objective, "ineq": ineq, "eq": eq}
     rows = [("leaf", "shape", "dtype")]

@@ -9,7 +9,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Scalar
 
 from ..core import ravel
-from ._program import AbstractProgram, bounds, constraints
+from ._program import AbstractProgram, bounds, constraints, cost
 
 
 class Duals(eqx.Module):
@@ -46,7 +46,7 @@ class Residual(eqx.Module):
 def lagrangian(program: AbstractProgram, z: Any, duals: Duals, p: Any) -> Scalar:
     """The Lagrangian `f + λᵀg + νᵀh`, without the linear terms of the bounds."""
     g, h = constraints(program, z, p)
-    return jnp.asarray(program.objective(z, p)) + _dot(duals.ineq, g) + _dot(duals.eq, h)
+    return cost(program, z, p) + _dot(duals.ineq, g) + _dot(duals.eq, h)
 
 
 def kkt_residual(program: AbstractProgram, z: Any, duals: Duals, p: Any) -> Residual:

@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Scalar
 
 from ..core import invalid, tree_size
-from ._program import AbstractProgram, constraints, spread
+from ._program import AbstractProgram, constraints, cost, spread
 from ._quadratic import Quadratic
 from ._stages import by_stage, Staged
 from ._vectors import vector
@@ -85,7 +85,7 @@ class ElasticProgram(AbstractProgram):
         return None if self.program.matrices is None else self._extended
 
     def _cost(self, d: Elastic, p: Any) -> Scalar:
-        total = jnp.asarray(self.program.objective(d.z, p))
+        total = cost(self.program, d.z, p)
         curvature = jnp.asarray(_at(self.curvature, p)).astype(total.dtype)
         for weight, slack in self._priced(d, p):
             total = total + jnp.sum(weight * slack) + 0.5 * curvature * jnp.sum(slack**2)

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float
 
-from ..core import invalid, ravel, tree_size
+from ..core import ravel, tree_size
 from ._duals import Duals
-from ._program import AbstractProgram, bounds, constraints
+from ._program import AbstractProgram, bounds, constraints, cost
 from ._quadratic import Quadratic
 from ._stages import Staged
 from ._vectors import as_it_is, unravel, vector
@@ -70,7 +70,7 @@ def flatten(program: AbstractProgram, z0: Any, p: Any) -> tuple[FlatProgram, Lay
     def functions(x: Any, p: Any) -> tuple[Any, Any, Any]:
         z = decision(x)
         g, h = constraints(program, z, p)
-        return jnp.asarray(program.objective(z, p)).reshape(()).astype(dtype), vector(g, dtype), vector(h, dtype)
+        return cost(program, z, p).astype(dtype), vector(g, dtype), vector(h, dtype)
 
     def limits(p: Any) -> tuple[Any, Any]:
         lower, upper = bounds(program, decision(x0), p)
@@ -100,18 +100,6 @@ def unflatten_duals(
 
 def _structures(program: AbstractProgram, z0: Any, p: Any) -> tuple[Any, Any, Any]:
     """Shapes of what the three functions return, checked."""
-    f = jax.eval_shape(program.objective, z0, p)
-    if not (hasattr(f, "shape") and f.shape in ((), (1,)) and jnp.issubdtype(f.dtype, jnp.floating)):
-        got = jtu.tree_map(lambda s: f"{s.dtype}{list(s.shape)}", f)
-        raise invalid("objective", f"{got}", "one real scalar", "sum or average over the entries before returning")
+    f = jax.eval_shape(lambda z, p: cost(program, z, p), z0, p)
     g, h = jax.eval_shape(lambda z, p: constraints(program, z, p), z0, p)
-    for name, block in (("ineq", g), ("eq", h)):
-        for path, leaf in jtu.tree_leaves_with_path(block):
-            if not jnp.issubdtype(leaf.dtype, jnp.floating):
-                raise invalid(
-                    f"{name}{jtu.keystr(path)}",
-                    f"dtype {leaf.dtype}",
-                    "a real residual, feasible where it is " + ("<= 0" if name == "ineq" else "= 0"),
-                    "return the difference of the two sides (see `le`, `ge`, `between`) instead of a comparison",
-                )
     return f, g, h

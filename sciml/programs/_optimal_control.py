@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Scalar, ScalarLike
 
-from ..core import invalid, RESULTS, Trajectory, tree_size
-from ._program import Program
+from ..core import invalid, RESULTS, Trajectory, tree_size, wrong_type
+from ._program import AbstractProgram, Program, residuals, returned
 from ._stages import Staged, Stages
 from ._vectors import unravel, vector
 
@@ -41,7 +41,7 @@ class OptimalControl(eqx.Module):
 
     State the problem once and make two programs from it. `transcribe` makes one over inputs and states, for a solver.
     `along_trajectory` makes one over a rolled-out `Trajectory`, to train a policy and to certify it. Both have the same
-    cost, so that their values can be compared.
+    cost, so that their values can be compared. A decision of another horizon, or of the other program, raises.
 
     Args:
         dynamics: `(x, u, w, p) -> x_next`, one step.
@@ -126,6 +126,10 @@ def transcribe(problem: OptimalControl) -> Program:
 def along_trajectory(problem: OptimalControl, *, tighten: Any = 0.0) -> Program:
     """The program of an optimal-control problem over a simulated `Trajectory`, with bounds as inequalities.
 
+    The trajectory must have the horizon of the problem, and start from its initial state: roll out `horizon` steps
+    from `problem.initial(p)`. Another horizon raises where the program is evaluated; another initial state raises in
+    `certify`, `suboptimality` and `violations`.
+
     Args:
         problem: the optimal-control problem.
         tighten: margin by which every inequality is tightened, in its own unit; one number.
@@ -138,13 +142,40 @@ def along_trajectory(problem: OptimalControl, *, tighten: Any = 0.0) -> Program:
     )
 
 
+def starts_apart(program: AbstractProgram, z: Any, p: Any) -> Scalar | None:
+    """How far a trajectory starts from the initial state of its problem, as a part of its largest state.
+
+    The largest over the leaves of the state; zero for rounding (the root of the dtype's epsilon). None where `program`
+    is not that of `along_trajectory`.
+
+    Raises:
+        ValueError: if `problem.initial(p)` has another structure or shape than the states of the trajectory.
+    """
+    if not isinstance(program.objective, _TrajectoryCost):
+        return None
+    initial, first = _call(program.objective.problem, "initial", p), jtu.tree_map(lambda x: x[0], z.x)
+    kinds = [(jtu.tree_structure(x), [jnp.shape(v) for v in jtu.tree_leaves(x)]) for x in (first, initial)]
+    if kinds[0] != kinds[1]:
+        (structure, shapes), (wanted, sizes) = kinds
+        got, expected = f"states {structure} of shapes {shapes}", f"{wanted} of shapes {sizes}, as `initial(p)` returns"
+        raise invalid("z.x", got, expected, "roll out from `problem.initial(p)`")
+
+    def each(x0: Any, x: Any) -> Scalar:
+        size = jnp.maximum(jnp.max(jnp.abs(x), initial=0.0), jnp.max(jnp.abs(x0).astype(x.dtype), initial=0.0))
+        apart = jnp.max(jnp.abs(x[0] - x0.astype(x.dtype)), initial=0.0) / jnp.where(size > 0, size, 1.0)
+        return jnp.where(apart > jnp.finfo(x.dtype).eps ** 0.5, apart, 0.0)
+
+    initial = jtu.tree_map(jnp.asarray, initial)
+    return jnp.max(jnp.stack([jnp.zeros(()), *jtu.tree_leaves(jtu.tree_map(each, initial, z.x))]))
+
+
 def guess(problem: OptimalControl, u: Any, p: Any) -> Shooting:
     """A start for the transcribed program: the inputs `u` (leading axis N) and the states that they cause."""
-    x0, w = problem.initial(p), _exogenous(problem, p)
+    x0, w = _call(problem, "initial", p), _exogenous(problem, p)
 
     def advance(x: Any, uw: Any) -> tuple[Any, Any]:
         u, w = uw
-        x = problem.dynamics(x, u, w, p)
+        x = _call(problem, "dynamics", x, u, w, p)
         return x, x
 
     _, xs = jax.lax.scan(advance, x0, (u, w), length=problem.horizon)
@@ -162,14 +193,16 @@ def to_trajectory(problem: OptimalControl, z: Shooting, p: Any) -> Trajectory:
 class _ShootingCost(eqx.Module):
     problem: OptimalControl
 
-    def __call__(self, z: Shooting, p: Any) -> Scalar:
+    def __call__(self, z: Any, p: Any) -> Scalar:
+        _check_shooting(self.problem, z)
         return _cost(self.problem, _with_initial(self.problem, z.x, p), z.u, p)
 
 
 class _TrajectoryCost(eqx.Module):
     problem: OptimalControl
 
-    def __call__(self, z: Trajectory, p: Any) -> Scalar:
+    def __call__(self, z: Any, p: Any) -> Scalar:
+        _check_trajectory(self.problem, z)
         return _cost(self.problem, z.x, z.u, p)
 
 
@@ -178,20 +211,22 @@ class _Defects(eqx.Module):
 
     problem: OptimalControl
 
-    def __call__(self, z: Shooting, p: Any) -> Any:
+    def __call__(self, z: Any, p: Any) -> Any:
         problem = self.problem
+        _check_shooting(problem, z)
         before = _but_last(_with_initial(problem, z.x, p))
-        step = lambda x, u, w: problem.dynamics(x, u, w, p)
+        step = lambda x, u, w: _call(problem, "dynamics", x, u, w, p)
         after = jax.vmap(step)(before, z.u, _exogenous(problem, p))
         defects = jtu.tree_map(lambda a, b: a - b, z.x, after)
-        end = () if problem.terminal_eq is None else problem.terminal_eq(_last(z.x), p)
+        end = _call(problem, "terminal_eq", _last(z.x), p)
         return defects, end
 
 
 class _ShootingLimits(eqx.Module):
     problem: OptimalControl
 
-    def __call__(self, z: Shooting, p: Any) -> Any:
+    def __call__(self, z: Any, p: Any) -> Any:
+        _check_shooting(self.problem, z)
         return _path_and_terminal(self.problem, _with_initial(self.problem, z.x, p), z.u, p)
 
 
@@ -218,20 +253,19 @@ class _ShootingStages(eqx.Module):
         one = lambda tree: jtu.tree_map(lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype), tree)
         state, control = unravel(one(z.x)), unravel(one(z.u))
         flat = functools.partial(vector, dtype=jnp.result_type(*jtu.tree_leaves(z)))
-        optional = lambda function, *arguments: () if function is None else function(*arguments)
         arguments = lambda x, u, w: (state(x), control(u), w)
 
         def stage(x: Array, u: Array, w: Any, p: Any) -> tuple[Scalar, Array, Array]:
             given = (*arguments(x, u, w), p)
-            cost = jnp.sum(flat(problem.stage(*given)))
-            return cost, flat(optional(problem.path, *given)), flat(problem.dynamics(*given))
+            cost, path, after = (flat(_call(problem, name, *given)) for name in ("stage", "path", "dynamics"))
+            return jnp.sum(cost), path, after
 
         def last(x: Array, p: Any) -> tuple[Scalar, Array, Array]:
-            functions = (problem.terminal, problem.terminal_ineq, problem.terminal_eq)
-            cost, ineq, eq = (flat(optional(function, state(x), p)) for function in functions)
+            names = ("terminal", "terminal_ineq", "terminal_eq")
+            cost, ineq, eq = (flat(_call(problem, name, state(x), p)) for name in names)
             return jnp.sum(cost), ineq, eq
 
-        given = lambda p: (flat(problem.initial(p)), _exogenous(problem, p))
+        given = lambda p: (flat(_call(problem, "initial", p)), _exogenous(problem, p))
         return Staged(stages, stage, last, given, arguments, state)
 
 
@@ -239,7 +273,8 @@ class _TrajectoryLimits(eqx.Module):
     problem: OptimalControl
     tighten: Any
 
-    def __call__(self, z: Trajectory, p: Any) -> PathLimits:
+    def __call__(self, z: Any, p: Any) -> PathLimits:
+        _check_trajectory(self.problem, z)
         problem, after = self.problem, jtu.tree_map(lambda x: x[1:], z.x)
         path, terminal = _path_and_terminal(problem, z.x, z.u, p)
         limits = PathLimits(
@@ -256,26 +291,33 @@ class _TrajectoryLimits(eqx.Module):
 class _TerminalEquality(eqx.Module):
     problem: OptimalControl
 
-    def __call__(self, z: Trajectory, p: Any) -> Any:
-        assert self.problem.terminal_eq is not None
-        return self.problem.terminal_eq(_last(z.x), p)
+    def __call__(self, z: Any, p: Any) -> Any:
+        _check_trajectory(self.problem, z)
+        return _call(self.problem, "terminal_eq", _last(z.x), p)
 
 
 def _cost(problem: OptimalControl, x: Any, u: Any, p: Any) -> Scalar:
     """`Σ stage + terminal` for states 0 ... N and inputs 0 ... N-1."""
-    stage = lambda x, u, w: problem.stage(x, u, w, p)
+    stage = lambda x, u, w: _call(problem, "stage", x, u, w, p)
     total = jnp.sum(jax.vmap(stage)(_but_last(x), u, _exogenous(problem, p)))
-    return total if problem.terminal is None else total + problem.terminal(_last(x), p)
+    return total if problem.terminal is None else total + _call(problem, "terminal", _last(x), p)
 
 
 def _path_and_terminal(problem: OptimalControl, x: Any, u: Any, p: Any) -> tuple[Any, Any]:
-    path, terminal = (), ()
-    if problem.path is not None:
-        each = problem.path
-        path = jax.vmap(lambda x, u, w: each(x, u, w, p))(_but_last(x), u, _exogenous(problem, p))
-    if problem.terminal_ineq is not None:
-        terminal = problem.terminal_ineq(_last(x), p)
-    return path, terminal
+    each = lambda x, u, w: _call(problem, "path", x, u, w, p)
+    path = () if problem.path is None else jax.vmap(each)(_but_last(x), u, _exogenous(problem, p))
+    return path, _call(problem, "terminal_ineq", _last(x), p)
+
+
+def _call(problem: OptimalControl, name: str, *arguments: Any) -> Any:
+    """What a function of the problem returns, an empty tuple for one that is left out; None is refused."""
+    function = getattr(problem, name)
+    if function is None:
+        return ()
+    value = function(*arguments)
+    if name in ("path", "terminal_ineq", "terminal_eq"):
+        return residuals(name, value, "= 0" if name == "terminal_eq" else "<= 0")
+    return returned(name, value)
 
 
 def _excess(bound: Any, values: Any, p: Any, sign: float) -> Any:
@@ -297,7 +339,53 @@ def _at(bound: Any, p: Any) -> Any:
 
 
 def _exogenous(problem: OptimalControl, p: Any) -> Any:
-    return None if problem.exogenous is None else problem.exogenous(p)
+    w = None if problem.exogenous is None else problem.exogenous(p)
+    for path, leaf in jtu.tree_leaves_with_path(w):
+        if jnp.shape(leaf)[:1] != (problem.horizon,):
+            got, expected = f"shape {jnp.shape(leaf)}", f"a leading axis of {problem.horizon}, the horizon"
+            raise invalid(f"exogenous{jtu.keystr(path)}", got, expected, "return one entry for each step")
+    return w
+
+
+def check_program(program: Any) -> None:
+    """Raises unless `program` is one: for whom a function or an optimal-control problem is taken for it."""
+    if isinstance(program, AbstractProgram):
+        return
+    fix = "wrap the function: `sciml.Program(objective)`"
+    if isinstance(program, OptimalControl):
+        fix = "`programs.transcribe(problem)` for a solver, `programs.along_trajectory(problem)` for losses and metrics"
+    raise wrong_type("program", f"a {type(program).__name__}", "a `Program` or a `QuadraticProgram`", fix)
+
+
+def _kind(z: Any) -> str:
+    return f"an array of shape {z.shape}" if eqx.is_array(z) else f"a {type(z).__name__}"
+
+
+def _check_trajectory(problem: OptimalControl, z: Any) -> None:
+    """Raises unless `z` is a trajectory over the horizon."""
+    if not isinstance(z, Trajectory):
+        fix = "give what `rollout` returns (`decide` of a loss rolls out); a solver takes `transcribe(problem)`"
+        raise wrong_type("z", _kind(z), "a `Trajectory`, as `along_trajectory` judges", fix)
+    _check_length("z.x", z.x, problem.horizon + 1, problem.horizon)
+    _check_length("z.u", z.u, problem.horizon, problem.horizon)
+
+
+def _check_shooting(problem: OptimalControl, z: Any) -> None:
+    """Raises unless `z` holds states and inputs over the horizon."""
+    if not isinstance(z, Shooting):
+        fix = "start from `guess(problem, u, p)`; for trajectories (losses, policies) use `along_trajectory(problem)`"
+        raise wrong_type("z", _kind(z), "a `Shooting`, the decision of `transcribe`", fix)
+    _check_length("z.x", z.x, problem.horizon, problem.horizon)
+    _check_length("z.u", z.u, problem.horizon, problem.horizon)
+
+
+def _check_length(name: str, tree: Any, length: int, horizon: int) -> None:
+    for path, leaf in jtu.tree_leaves_with_path(tree):
+        if jnp.shape(leaf)[:1] != (length,):
+            got = f"shape {jnp.shape(leaf)}"
+            fix = f"run {horizon} steps, or change the horizon: `dataclasses.replace(problem, horizon=...)`"
+            expected = f"a leading axis of {length}, since the problem has a horizon of {horizon} steps"
+            raise invalid(f"{name}{jtu.keystr(path)}", got, expected, fix)
 
 
 def _has_limits(problem: OptimalControl) -> bool:
@@ -305,7 +393,7 @@ def _has_limits(problem: OptimalControl) -> bool:
 
 
 def _with_initial(problem: OptimalControl, x: Any, p: Any) -> Any:
-    front = jtu.tree_map(lambda x0, xs: jnp.asarray(x0).astype(xs.dtype)[None], problem.initial(p), x)
+    front = jtu.tree_map(lambda x0, xs: jnp.asarray(x0).astype(xs.dtype)[None], _call(problem, "initial", p), x)
     return jtu.tree_map(lambda a, b: jnp.concatenate([a, b]), front, x)
 
 

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+from jaxtyping import Scalar
 
 from ..core import invalid
 from ._stages import Staged
@@ -87,11 +88,53 @@ def bounds(program: AbstractProgram, z: Any, p: Any) -> tuple[Any, Any]:
     return spread(lower, z, -jnp.inf, "lower"), spread(upper, z, jnp.inf, "upper")
 
 
+def cost(program: AbstractProgram, z: Any, p: Any) -> Scalar:
+    """`f(z, p)` as an array of shape `()`.
+
+    Raises:
+        ValueError: if the objective returns anything but one real number, such as None for a forgotten `return`.
+    """
+    value = program.objective(z, p)
+    if not eqx.is_array_like(value) or jnp.shape(value) not in ((), (1,)) or jnp.iscomplexobj(value):
+        got = f"{jnp.result_type(value)}{list(jnp.shape(value))}" if eqx.is_array_like(value) else repr(value)
+        fix = "sum or average over the entries before returning; end the function with `return`"
+        raise invalid("objective", got, "one real scalar", fix)
+    return jnp.asarray(value).reshape(())
+
+
 def constraints(program: AbstractProgram, z: Any, p: Any) -> tuple[Any, Any]:
-    """The values `g(z, p)` and `h(z, p)`; an empty tuple for a missing block."""
-    g = () if program.ineq is None else program.ineq(z, p)
-    h = () if program.eq is None else program.eq(z, p)
+    """The values `g(z, p)` and `h(z, p)`; an empty tuple for a missing block.
+
+    Raises:
+        ValueError: if a function returns something else than real residuals, such as None for a forgotten `return`, or
+            the truth of a comparison.
+    """
+    g = () if program.ineq is None else residuals("ineq", program.ineq(z, p), "<= 0")
+    h = () if program.eq is None else residuals("eq", program.eq(z, p), "= 0")
     return g, h
+
+
+def residuals(argument: str, value: Any, sign: str) -> Any:
+    """What a constraint function returned, checked: no None, no truth values."""
+    for path, leaf in jtu.tree_leaves_with_path(returned(argument, value)):
+        is_number = eqx.is_array_like(leaf)
+        if not (is_number and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)):
+            raise invalid(
+                f"{argument}{jtu.keystr(path)}",
+                f"dtype {jnp.result_type(leaf)}" if is_number else f"a {type(leaf).__name__}",
+                f"a real residual, feasible where it is {sign}",
+                "return the difference of the two sides (see `le`, `ge`, `between`) instead of a comparison",
+            )
+    return value
+
+
+def returned(argument: str, value: Any) -> Any:
+    """What a user's function returned, checked to hold no None: a forgotten `return` gives one."""
+    for path, leaf in jtu.tree_leaves_with_path(value, is_leaf=lambda leaf: leaf is None):
+        if leaf is None:
+            fix = "end the function with `return`; for nothing, return `()` or leave the function out"
+            raise invalid(f"{argument}{jtu.keystr(path)}", "a function that returned None", "numbers", fix)
+    return value
 
 
 def spread(bound: Any, z: Any, missing: float, argument: str) -> Any:

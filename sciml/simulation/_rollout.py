@@ -10,8 +10,8 @@ import jax.random as jr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, PRNGKeyArray
 
-from sciml.core import AbstractPolicy, as_floats, batch_size, invalid, RESULTS, Trajectory
-from sciml.systems import AbstractDiscreteSystem
+from sciml.core import AbstractPolicy, as_floats, batch_size, check_key, invalid, RESULTS, Trajectory, wrong_type
+from sciml.systems import AbstractContinuousSystem, AbstractDiscreteSystem
 
 
 def rollout(
@@ -53,6 +53,7 @@ def rollout(
     Raises:
         ValueError: `exogenous` and `steps` contradict each other or are both missing; leaves of `exogenous` of unequal
             length; a policy whose output the system does not take; a step whose result is unlike `x0`.
+        TypeError: a system in continuous time, a policy that is no function, a key that is none.
 
     Gradient: in both modes, of the steps taken; lost steps pass the frozen state on unchanged, and the system has zero
     derivatives there. The reverse pass stores states and inputs and recomputes the intermediates of step and policy, so
@@ -66,6 +67,9 @@ def rollout(
         assert run.x.shape == (11, 1) and jnp.isclose(run.x[-1, 0], 1.0 - 0.5**10)
         ```
     """
+    _check_kinds(system, policy)
+    if key is not None:
+        check_key(key)
     x0 = jax.tree.map(lambda a: a.astype(a.dtype), as_floats(x0, "x0"))
     exogenous = jax.tree.map(jnp.asarray, exogenous)
     steps = _length(exogenous, steps)
@@ -76,6 +80,20 @@ def rollout(
 
 def _identity(x: Any) -> Any:
     return x
+
+
+def _check_kinds(system: Any, policy: Any) -> None:
+    """Raise unless there is a system in discrete time and a policy."""
+    if isinstance(system, AbstractContinuousSystem):
+        fix = "sample it: `systems.discretise(system, RK4(), dt=...)`; or run it by `simulate`"
+        raise wrong_type("system", f"{type(system).__name__}, in continuous time", "a system in discrete time", fix)
+    if not isinstance(system, AbstractDiscreteSystem):
+        fix = "subclass `systems.AbstractDiscreteSystem`, with `dt` and a `step`, and pass an instance"
+        raise wrong_type("system", repr(system), "a system in discrete time", fix)
+    if isinstance(policy, type) or not (callable(policy) or isinstance(policy, AbstractPolicy)):
+        got = f"an array of shape {policy.shape}" if eqx.is_array(policy) else repr(policy)
+        fix = "for known inputs `lambda x, w: w` with `exogenous=us`; for a system without input `lambda x, w: None`"
+        raise wrong_type("policy", got, "a function `(x, w) -> u`, or an `AbstractPolicy` object", fix)
 
 
 def _length(exogenous: Any, steps: int | None) -> int:

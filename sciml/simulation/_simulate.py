@@ -10,12 +10,17 @@ import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from sciml.core import as_floats, invalid, is_successful, RESULTS, Trajectory, wrong_type
-from sciml.systems import AbstractContinuousSystem
+from sciml.core import as_floats, checked, invalid, is_successful, RESULTS, Trajectory, wrong_type
+from sciml.systems import AbstractContinuousSystem, AbstractDiscreteSystem
 from sciml.systems._methods import in_both_modes
 
 from ._inputs import AbstractInput, ZeroOrderHold
 from ._times import time_grid
+
+_CAUSES = {
+    "diverged": "The state became NaN or infinite and was frozen at its last finite value. Shorten the step, bound the "
+    "input, or start from another state."
+}
 
 
 class _Held(diffrax.AbstractSolver):
@@ -90,7 +95,7 @@ def simulate(
     Raises:
         ValueError: `ts` not increasing, `dt <= 0`, tolerances with `dt`, a state derivative unlike the state, no
             error estimate in `method` without `dt`.
-        TypeError: `u` is an array.
+        TypeError: `u` is an array, or the system is one in discrete time.
         RuntimeError: With `throw`, `RESULTS.diverged`, `max_steps_reached` and the other results of Diffrax.
 
     Gradient: by `adjoint`. Derivatives are those of the computed run, up to a failure. If constant steps overflow, they
@@ -106,6 +111,7 @@ def simulate(
         assert jnp.allclose(run.x[:, 0], jnp.exp(-ts), atol=1e-3)
         ```
     """
+    _check_kinds(system, method)
     if u is not None and not callable(u):
         raise wrong_type("u", f"a {type(u).__name__}", "a function of time", "write `ZeroOrderHold(ts, u)`")
     x0 = jax.tree.map(lambda a: a.astype(a.dtype), as_floats(x0, "x0"))
@@ -124,7 +130,20 @@ def simulate(
     rtol = jnp.asarray((1e-4 if single else 1e-6) if rtol is None else rtol, dtype)
     atol = jnp.asarray((1e-6 if single else 1e-8) if atol is None else atol, dtype)
     adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
-    return _simulate(system, x0, u, ts, method, dt, (rtol, atol), adjoint, throw, max_steps)
+    run = _simulate(system, x0, u, ts, method, dt, (rtol, atol), adjoint, max_steps)
+    return checked(run, run.result, _CAUSES) if throw else run
+
+
+def _check_kinds(system: Any, method: Any) -> None:
+    """Raise unless system and method are objects that integrate in continuous time."""
+    if isinstance(system, AbstractDiscreteSystem):
+        fix = "run it by `rollout(system, policy, x0, us)`, or give the continuous system that it was made of"
+        raise wrong_type("system", f"{type(system).__name__}, in discrete time", "a system in continuous time", fix)
+    if not isinstance(system, AbstractContinuousSystem):
+        fix = "subclass `systems.AbstractContinuousSystem`, with a `vector_field`, and pass an instance"
+        raise wrong_type("system", repr(system), "a system in continuous time", fix)
+    if not isinstance(method, diffrax.AbstractSolver):
+        raise wrong_type("method", repr(method), "a Diffrax solver", "pass an instance, such as `diffrax.Tsit5()`")
 
 
 def _check_derivative(system: AbstractContinuousSystem, x0: Any, u: Any, ts: Array) -> None:
@@ -157,7 +176,6 @@ def _simulate(
     dt: Array | None,
     tolerances: tuple[Array, Array],
     adjoint: diffrax.AbstractAdjoint,
-    throw: bool,
     max_steps: int,
 ) -> Trajectory:
     held = dt is not None and isinstance(u, ZeroOrderHold)
@@ -188,8 +206,6 @@ def _simulate(
     x, lost = _hold_last_finite(solution.ys)
     result = RESULTS.promote(solution.result)
     result = RESULTS.where((lost > 0) & is_successful(result), RESULTS.diverged, result)
-    if throw:
-        x = result.error_if(x, ~is_successful(result))
     us = None if u is None else jax.vmap(u)(ts)
     y = jax.vmap(system.output)(ts, x, us)
     return Trajectory(t=ts, x=x, u=us, y=y, result=result, lost=lost)

@@ -27,7 +27,8 @@ def finish(
     t = distances(constants, state.x, state.slack)
     larger, smaller = jnp.maximum(state.dual, t), jnp.minimum(state.dual, t)
     clear = jnp.all(jnp.where(constants.exists, larger >= _CLEAR * smaller, True))
-    due = (mu <= _AGAIN * state.finished_at) & (mu <= _LATE)
+    # Strictly lower: without rows the barrier parameter is zero soon, and attempts would never end.
+    due = (mu < _AGAIN * state.finished_at) & (mu <= _LATE)
     solved = (residual <= tol) & ~jnp.isfinite(state.finished_at)
     begins = (state.finishing == 0) & ~state.restoring & ((clear & due) | solved) & (state.floor == 0.0)
     goes_on = (state.finishing > 0) & ((state.finishing < _ATTEMPTS) | (residual <= 0.5 * state.residual))

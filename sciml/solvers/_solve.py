@@ -14,6 +14,7 @@ from jaxtyping import Array
 from ..core import (
     as_arrays,
     as_floats,
+    checked,
     invalid,
     is_successful,
     iterate,
@@ -22,7 +23,16 @@ from ..core import (
     stop_gradient,
     wrong_type,
 )
-from ..programs import AbstractProgram, bound_multipliers, bounds, flat_residual, FlatProgram, flatten, unflatten_duals
+from ..programs import (
+    AbstractProgram,
+    bound_multipliers,
+    bounds,
+    check_program,
+    flat_residual,
+    FlatProgram,
+    flatten,
+    unflatten_duals,
+)
 from ._abstract import AbstractSolver, begin, check_guess, SolveStats
 from ._adjoint import KKTAdjoint
 from ._outcome import outcome
@@ -82,21 +92,25 @@ def solve(
         assert jnp.isclose(solution.duals.ineq, 4.0, atol=1e-2)
         ```
     """
-    if not isinstance(program, AbstractProgram):
-        fix = "wrap the function: `sciml.Program(objective)`"
-        raise wrong_type("program", f"a {type(program).__name__}", "a `Program` or a `QuadraticProgram`", fix)
+    check_program(program)
     if not isinstance(solver, AbstractSolver):
         raise wrong_type("solver", repr(solver), "a solver object", "pass an instance, such as `InteriorPoint()`")
     if not (adjoint is None or isinstance(adjoint, optx.AbstractAdjoint)):
         fix = "wrap it, as in `KKTAdjoint(Smoothed(1e-3))`, or leave it out"
         raise wrong_type("adjoint", repr(adjoint), "an `optimistix.AbstractAdjoint`", fix)
     z0, p = as_floats(z0, "z0"), as_arrays(p)
+    if not jtu.tree_leaves(z0):
+        raise invalid("z0", repr(z0), "numbers to start from", "give a start that is structured like the decision")
+    for path, leaf in jtu.tree_leaves_with_path(p):
+        if not eqx.is_array_like(leaf):
+            fix = "let the program's functions close over what is no number"
+            raise invalid(f"p{jtu.keystr(path)}", f"a {type(leaf).__name__}", "numbers and arrays", fix)
     check_guess(solver, warm, z0)
     if throw:
         _check_bounds(program, z0, p)
     solution = _solve(program, solver, z0, p, warm, max_steps, KKTAdjoint() if adjoint is None else adjoint)
     if throw:
-        solution = solution.result.error_if(solution, ~is_successful(solution.result))
+        solution = checked(solution, solution.result)
     return solution
 
 
@@ -107,9 +121,9 @@ def _check_bounds(program: AbstractProgram, z0: Any, p: Any) -> None:
         if isinstance(low, Tracer) or isinstance(high, Tracer):
             return
         wrong = np.argwhere(~(np.asarray(low) <= np.asarray(high)))
-        if wrong.size:
+        if wrong.shape[0]:
             at = tuple(int(i) for i in wrong[0])
-            got = f"lower = {float(low[at])} > upper = {float(high[at])} at entry {at}"
+            got = f"lower = {float(low[at])} > upper = {float(high[at])}" + (f" at entry {at}" if at else "")
             fix = "swap the two, or relax one of them"
             raise invalid(f"lower{jtu.keystr(path)}", got, "lower <= upper in every entry", fix)
 

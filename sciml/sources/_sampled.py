@@ -10,6 +10,8 @@ import jax.random as jr
 from jax.typing import ArrayLike
 from jaxtyping import Int, PRNGKeyArray
 
+from sciml.core import check_key
+
 from ._checks import at_least
 from ._source import AbstractSource, Batch
 
@@ -55,8 +57,10 @@ class Sampled(AbstractSource):
 
         Raises:
             ValueError: `n < 1`.
+            TypeError: `key` is none.
         """
         at_least("n", n, 1)
+        check_key(key)
         return jax.vmap(self.sampler)(jr.split(key, n))
 
     def batch(self, step: Int[ArrayLike, ""], *, key: PRNGKeyArray) -> Batch:

@@ -10,7 +10,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Int, PRNGKeyArray
 
-from sciml.core import as_floats, invalid
+from sciml.core import as_floats, check_key, invalid
 
 from ._checks import at_least
 from ._source import AbstractSource, Batch
@@ -66,8 +66,10 @@ class Uniform(AbstractSource):
 
         Raises:
             ValueError: `n < 1`.
+            TypeError: `key` is none.
         """
         at_least("n", n, 1)
+        check_key(key)
         lows, treedef = jtu.tree_flatten(self.low)
         keys = jr.split(key, max(len(lows), 1))
         leaves = [

@@ -1,3 +1,10 @@
-"""Studies: whole jobs, end to end, short because the layers do the work."""
+"""Studies: complete jobs from data to report, behind `python -m sciml`."""
 
-from ._tanks import run_tanks as run_tanks
+from ._study import (
+    AbstractStudy as AbstractStudy,
+    option as option,
+    options_of as options_of,
+    Run as Run,
+    run_study as run_study,
+)
+from ._tanks import Tanks as Tanks

@@ -1,14 +1,11 @@
 """The cascaded-tanks study: identify, learn a policy, solve exactly, certify, report."""
 
-import io
-import json
 import time
 import zlib
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,89 +13,162 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
-from ..core import invalid, is_successful, RESULTS, Solution
+from ..core import invalid, is_successful, RESULTS, Solution, Trajectory
 from ..losses import LeastSquares, Penalty
 from ..metrics import Certificate, certify, clopper_pearson, rmse, suboptimality, violations
 from ..nn import BoundedMLP
-from ..programs import along_trajectory, guess, to_trajectory, transcribe
+from ..programs import along_trajectory, guess, OptimalControl, to_trajectory, transcribe
 from ..simulation import rollout
 from ..solvers import InteriorPoint, Retry, solve_batch
 from ..sources import Sampled
-from ..storage import output_folder, save, write_atomic
 from ..systems import discretise, RK4
 from ..systems.zoo import TankLevels
 from ..training import Checkpoint, ensemble, fit, KeepBest, LevenbergMarquardt, multiple_shooting
 from . import _tanks_model as tanks
+from ._study import AbstractStudy, option, Run
 
-STARTS, STEPS, HELD_OUT, FRESH = 16, 2500, 200, 10_000
 WIDTH = 50  # scenarios solved at once: the slowest of few is waited for, not the slowest of all
 MARGIN = 0.1  # V: the policy is trained against tighter limits than it is judged by
 RANGE = 10.0  # V: violations are relative to this
 
 
-def run_tanks(data: str | None, out: str, *, seed: int = 0, resume: bool = False) -> dict[str, Any]:
-    """Runs the whole study and writes `report.md`, `report.json`, figures, model and policy to the folder `out`.
+class Comparison(eqx.Module):
+    """The comparison of a policy with the exact optimum."""
+
+    certificate: Certificate
+    """On the held-out scenarios."""
+    bound: dict[str, Any]
+    """On fresh ones: rate of violations, its upper bound, and how many scenarios are infeasible."""
+    scenarios: tanks.Scenario
+    """The held-out ones, stacked."""
+    runs: Trajectory
+    """The policy's closed loops on them."""
+    exact: Solution
+    """The exact solves of them."""
+
+
+class _Found(NamedTuple):
+    """What the figures show."""
+
+    record: tanks.Record
+    simulated: Array
+    """The lower level over the test record [V]."""
+    comparison: Comparison
+    losses: np.ndarray
+    problem: OptimalControl
+
+
+class Tanks(AbstractStudy):
+    """Cascaded tanks: identified, learned, solved, certified.
+
+    Identifies the plant from a record, learns a policy for it, solves the same control problem exactly, and certifies
+    the policy against the exact solutions.
 
     Args:
         data: CSV file with the columns `uEst, uVal, yEst, yVal, Ts`; None simulates such a record.
-        out: folder for the results; created if it is missing.
-        seed: of every random number.
-        resume: go on from the checkpoint that an interrupted run left in `out`.
-
-    Returns:
-        What `report.json` holds.
-
-    Raises:
-        ValueError: for a record that fails the checks, or a folder that cannot be written.
+        starts: number of random starts of the identification.
+        steps: number of training steps.
+        held_out: number of scenarios that are solved exactly.
+        fresh: number of scenarios for counting violations.
     """
-    began = time.perf_counter()
-    folder = output_folder(out)
-    keys = dict(
-        zip(("record", "starts", "policy", "train", "select", "test", "drawn"), jr.split(jr.key(seed), 7), strict=True)
-    )
-    record = tanks.read_record(data) if data else tanks.simulated_record(keys["record"])
-    model, rmse_train, rmse_test, signals = identify(record, keys["starts"])
-    problem = tanks.control_problem(record.dt)
-    loop = _ClosedLoop(jnp.asarray(record.dt))
-    checkpoint = folder / "policy.checkpoint"
-    if not resume:
-        checkpoint.unlink(missing_ok=True)
-    save(folder / "model.sciml", {"coordinates": model["coordinates"], "covariance": model["covariance"]})
-    # The plant is part of the key, so that a checkpoint from another record is refused instead of continued.
-    keys["train"] = jr.fold_in(keys["train"], zlib.crc32(np.asarray(model["coordinates"]).tobytes()))
-    learnt = learn(problem, loop, model["coordinates"], keys, Checkpoint(str(checkpoint), every=500))
-    save(folder / "policy.sciml", learnt.value)
-    nominal = compare(problem, loop, learnt.value, tanks.Scenarios(model["coordinates"]), keys["test"])
-    root = jnp.linalg.cholesky(model["covariance"])
-    drawn = compare(problem, loop, learnt.value, tanks.Scenarios(model["coordinates"], root), keys["drawn"])
-    certificate, bound = nominal[0], nominal[1]
-    report = {
-        "test_rmse_v": rmse_test, "train_rmse_v": rmse_train, "gap_mean": certificate.gap_mean,
-        "gap_p95": certificate.gap_p95, "violation_rate": bound["rate"], "violation_bound_95": bound["bound"],
-        "infeasible_of_fresh": bound["infeasible"], "kkt_max": certificate.kkt_max,
-        "exact_success_rate": certificate.exact_success_rate,
-        "drawn_plants": {"gap_mean": drawn[0].gap_mean, "gap_p95": drawn[0].gap_p95, "violation_rate": drawn[1]["rate"],
-                         "violation_bound_95": drawn[1]["bound"], "kkt_max": drawn[0].kkt_max},
-        "parameters": model["table"], "starts_failed": model["failed"], "steps": int(learnt.stats.steps),
-        **timings(problem, learnt.value, nominal[2][0]),
-        "seed": seed, "data": Path(data).name if data else "simulated",
-        "scenarios": {"exact": HELD_OUT, "fresh": FRESH},
-        "versions": {name: version(name) for name in ("sciml-jax", "jax", "equinox", "diffrax", "optimistix", "optax")},
-        "seconds_total": time.perf_counter() - began,
+
+    data: str | None = option(None, "CSV with columns uEst,uVal,yEst,yVal,Ts; simulated if left out")
+    starts: int = 16
+    steps: int = 2500
+    held_out: int = 200
+    fresh: int = 10_000
+
+    def run(self, run: Run) -> tuple[dict[str, Any], Any]:
+        """Identifies, learns, solves and certifies, then certifies again with plants drawn from the estimate."""
+        names = ("record", "starts", "policy", "train", "select", "test", "drawn")
+        keys = dict(zip(names, jr.split(jr.key(run.seed), 7), strict=True))
+        record = tanks.read_record(self.data) if self.data else tanks.simulated_record(keys["record"])
+        with run.step("identify", f"the plant from {record.y.size} samples"):
+            model, errors, signals = identify(record, keys["starts"], self.starts)
+            run.save("model.sciml", {"coordinates": model["coordinates"], "covariance": model["covariance"]})
+        problem, loop = tanks.control_problem(record.dt), _ClosedLoop(jnp.asarray(record.dt))
+        # The plant is part of the key, so that a checkpoint from another record is refused instead of continued.
+        keys["train"] = jr.fold_in(keys["train"], zlib.crc32(np.asarray(model["coordinates"]).tobytes()))
+        with run.step("learn", f"a policy in {self.steps} steps"):
+            checkpoint = run.checkpoint("policy.checkpoint", every=500)
+            learnt = learn(problem, loop, model["coordinates"], keys, checkpoint, self.steps)
+            run.save("policy.sciml", learnt.value)
+        with run.step("certify", f"it on {self.held_out} scenarios solved exactly, and {self.fresh} fresh ones"):
+            nominal = self.compare(problem, loop, learnt.value, tanks.Scenarios(model["coordinates"]), keys["test"])
+        with run.step("draw", "plants from the covariance of the estimate, and certify again"):
+            root = jnp.linalg.cholesky(model["covariance"])
+            uncertain = tanks.Scenarios(model["coordinates"], root)
+            drawn = self.compare(problem, loop, learnt.value, uncertain, keys["drawn"])
+        with run.step("time", "a step of the policy and an exact solve"):
+            times = timings(problem, learnt.value, nominal.scenarios)
+        report = {
+            **errors, **numbers_of(nominal), "infeasible_of_fresh": nominal.bound["infeasible"],
+            "exact_success_rate": nominal.certificate.exact_success_rate, "drawn_plants": numbers_of(drawn),
+            "parameters": model["table"], "starts_failed": model["failed"], "steps": int(learnt.stats.steps), **times,
+            "data": Path(self.data).name if self.data else "simulated",
+            "scenarios": {"exact": self.held_out, "fresh": self.fresh},
+        }  # fmt: skip
+        return report, _Found(record, signals["test"], nominal, np.asarray(learnt.stats.losses), problem)
+
+    def compare(self, problem: Any, loop: Any, policy: Any, draw: Callable, key: PRNGKeyArray) -> Comparison:
+        """The certificate on held-out scenarios, the bound on fresh ones, and data for figures.
+
+        Args:
+            problem: what `tanks.control_problem` gives.
+            loop: rolls a policy out on a scenario.
+            policy: the learned one.
+            draw: a scenario from a key.
+            key: of both sets of scenarios.
+        """
+        source, (k_held, k_fresh) = Sampled(draw, 1), jr.split(key)
+        program, held = along_trajectory(problem), source.draw(self.held_out, key=k_held)
+        exact = exactly(problem, held)
+        runs = _runs(loop, policy, held)
+        certificate = certify(program, runs, held, exact, exact_program=transcribe(problem), scale=RANGE)
+        fresh = source.draw(self.fresh, key=k_fresh)
+        worst = np.asarray(violations(program, _runs(loop, policy, fresh), fresh)) / RANGE
+        return Comparison(certificate, _bound(problem, fresh, worst), held, runs, exact)
+
+    def figures(self, found: _Found) -> dict[str, Any]:
+        """Measured against simulated, closed loops with their limits, training curve, gaps."""
+        from ..plotting import closed_loops, gap_histogram, measured_vs_simulated, training_curve
+
+        record, problem = found.record, found.problem
+        held, runs, exact = found.comparison.scenarios, found.comparison.runs, found.comparison.exact
+        t = record.dt * np.arange(record.y_test.size)
+        fit_axes = measured_vs_simulated(
+            t, record.y_test, found.simulated, name="lower level", unit="V", skip=tanks.INITIALISE
+        )
+        hardest = int(np.argmax(np.abs(np.asarray(held.reference - held.x0[:, 1]))))
+        one = lambda tree: _rows(tree, hardest)
+        loops = {"policy": one(runs), "exact": to_trajectory(problem, one(exact.value), one(held))}
+        reference = np.full(tanks.HORIZON, float(held.reference[hardest]))
+        axes = closed_loops(
+            loops, references=[None, reference, None], x_limits=[*tanks.LEVELS, None], u_limits=[tanks.INPUT],
+            x_names=["upper level", "lower level", "pump lag"], u_names=["pump"], x_units=["V"] * 3, u_units=["V"],
+        )  # fmt: skip
+        gaps = suboptimality(along_trajectory(problem), runs, held, exact, exact_program=transcribe(problem))
+        return {
+            "record.png": fit_axes, "loops.png": axes[0],
+            "training.png": training_curve(np.arange(found.losses.size), found.losses),
+            "gaps.png": gap_histogram(np.asarray(gaps)),
+        }  # fmt: skip
+
+
+def numbers_of(comparison: Comparison) -> dict[str, float]:
+    """The numbers of a comparison that the report shows."""
+    certificate, bound = comparison.certificate, comparison.bound
+    return {
+        "gap_mean": certificate.gap_mean, "gap_p95": certificate.gap_p95, "violation_rate": bound["rate"],
+        "violation_bound_95": bound["bound"], "kkt_max": certificate.kkt_max,
     }  # fmt: skip
-    figures(folder, record, signals, nominal, learnt, problem)
-    report["seconds_total"] = time.perf_counter() - began
-    write_atomic(folder / "report.json", json.dumps(report, indent=2, allow_nan=False))
-    write_atomic(folder / "report.md", to_markdown(report))
-    print(to_markdown(report))
-    return report
 
 
-def identify(record: tanks.Record, key: PRNGKeyArray) -> tuple[dict[str, Any], float, float, dict[str, Any]]:
+def identify(record: tanks.Record, key: PRNGKeyArray, count: int) -> tuple[dict[str, Any], dict, dict[str, Any]]:
     """Coordinates of the plant with covariance, RMSE on training and test record, and the simulated signals."""
-    starts = jr.uniform(key, (STARTS, len(tanks.RANGES)), minval=-1.0, maxval=1.0)
+    starts = jr.uniform(key, (count, len(tanks.RANGES)), minval=-1.0, maxval=1.0)
     u0 = record.u[0]
     found = multiple_shooting(
         starts, partial(tanks.simulate, dt=record.dt), record.u, record.y, length=32,
@@ -120,16 +190,18 @@ def identify(record: tanks.Record, key: PRNGKeyArray) -> tuple[dict[str, Any], f
     spread = noise * (matrix - jnp.diag(pull)) + jnp.diag(pull**2 / 3)
     covariance = (inverse @ spread @ inverse)[: coordinates.size, : coordinates.size]
     slopes = jax.jacfwd(lambda z: jnp.stack([getattr(tanks.plant(z), name) for name in tanks.RANGES]))(coordinates)
-    errors = jnp.sqrt(jnp.diagonal(slopes @ covariance @ slopes.T))
+    standard = jnp.sqrt(jnp.diagonal(slopes @ covariance @ slopes.T))
     table = {
         name: {"value": float(getattr(tanks.plant(coordinates), name)), "standard_error": float(error)}
-        for name, error in zip(tanks.RANGES, errors, strict=True)
+        for name, error in zip(tanks.RANGES, standard, strict=True)
     }
     test = _free_run_on_test(coordinates, record)
-    rmse_train = float(rmse(record.y, train))
-    rmse_test = float(rmse(record.y_test, test, skip=tanks.INITIALISE))
+    errors = {
+        "test_rmse_v": float(rmse(record.y_test, test, skip=tanks.INITIALISE)),
+        "train_rmse_v": float(rmse(record.y, train)),
+    }
     model = {"coordinates": coordinates, "covariance": covariance, "table": table, "failed": float(found.stats.failed)}
-    return model, rmse_train, rmse_test, {"train": train, "test": test}
+    return model, errors, {"train": train, "test": test}
 
 
 def _free_run_on_test(coordinates: Any, record: tanks.Record) -> Any:
@@ -155,7 +227,7 @@ class _ClosedLoop(eqx.Module):
         return rollout(system, policy, p.x0, (jnp.full(tanks.HORIZON, p.reference), left))
 
 
-def learn(problem: Any, loop: Any, coordinates: Any, keys: Any, checkpoint: Checkpoint) -> Solution:
+def learn(problem: Any, loop: Any, coordinates: Any, keys: Any, checkpoint: Checkpoint, steps: int) -> Solution:
     """A policy for fresh scenarios at every step, against slightly tightened limits; the best on a held-out set."""
     policy = BoundedMLP(
         5, 1, lower=tanks.INPUT[0], upper=tanks.INPUT[1], width=32, depth=2, activation=jnp.tanh, key=keys["policy"],
@@ -165,11 +237,11 @@ def learn(problem: Any, loop: Any, coordinates: Any, keys: Any, checkpoint: Chec
     loss = Penalty(program, decide=loop, weight=1000.0)
     scenarios = Sampled(tanks.Scenarios(coordinates), 96)
     held_out = scenarios.draw(1000, key=keys["select"])
-    schedule = optax.cosine_decay_schedule(5e-3, STEPS)
+    schedule = optax.cosine_decay_schedule(5e-3, steps)
     best = KeepBest(score=_Score(loss, held_out), every=500)
     method = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
     return fit(
-        policy, loss, scenarios, method, steps=STEPS, key=keys["train"], monitor=best, checkpoint=checkpoint,
+        policy, loss, scenarios, method, steps=steps, key=keys["train"], monitor=best, checkpoint=checkpoint,
         trainable=lambda model: model.mlp,
     )  # fmt: skip
 
@@ -205,18 +277,6 @@ class _OtherStart(eqx.Module):
         return guess(self.problem, jr.uniform(key, (tanks.HORIZON, 1), minval=1.0, maxval=5.0), p)
 
 
-def compare(problem: Any, loop: Any, policy: Any, draw: Callable, key: PRNGKeyArray) -> tuple[Certificate, dict, Any]:
-    """The certificate on held-out scenarios, the bound on fresh ones, and what to plot."""
-    source, (k_held, k_fresh) = Sampled(draw, 1), jr.split(key)
-    program, held = along_trajectory(problem), source.draw(HELD_OUT, key=k_held)
-    exact = exactly(problem, held)
-    runs = _runs(loop, policy, held)
-    certificate = certify(program, runs, held, exact, exact_program=transcribe(problem), scale=RANGE)
-    fresh = source.draw(FRESH, key=k_fresh)
-    worst = np.asarray(violations(program, _runs(loop, policy, fresh), fresh)) / RANGE
-    return certificate, _bound(problem, fresh, worst), (held, runs, exact)
-
-
 def _bound(problem: Any, fresh: Any, worst: np.ndarray) -> dict[str, Any]:
     """Violation rate and bound over feasible scenarios: a policy without violation proves its scenario feasible, the
     others are put to the exact solver: those that it reports infeasible count apart, any other is a violation."""
@@ -240,12 +300,12 @@ def timings(problem: Any, policy: Any, held: Any) -> dict[str, float]:
     many = jnp.tile(one.x0, (1000, 1))
     single = eqx.filter_jit(lambda policy, x, w: policy(x, w))
     batch = eqx.filter_jit(lambda policy, xs, w: jax.vmap(lambda x: policy(x, w))(xs))
-    alone = _rows(held, slice(0, 1))
+    alone, count = _rows(held, slice(0, 1)), held.reference.shape[0]
     return {
         "policy_step_us": _microseconds(lambda: single(policy, one.x0, w), 100),
         "policy_step_us_per_instance_of_1000": _microseconds(lambda: batch(policy, many, w), 100) / 1000,
         "exact_solve_us": _microseconds(lambda: exactly(problem, alone).value, 3),
-        f"exact_solve_us_per_instance_of_{HELD_OUT}": _microseconds(lambda: exactly(problem, held).value, 1) / HELD_OUT,
+        f"exact_solve_us_per_instance_of_{count}": _microseconds(lambda: exactly(problem, held).value, 1) / count,
     }
 
 
@@ -258,52 +318,3 @@ def _microseconds(call: Callable[[], Any], repeats: int) -> float:
         jax.block_until_ready(call())
         times.append(time.perf_counter() - began)
     return 1e6 * float(np.median(times))
-
-
-def figures(folder: Path, record: Any, signals: Any, nominal: Any, learnt: Solution, problem: Any) -> None:
-    """Measured against simulated, closed loops with their limits, training curve; skipped without Matplotlib."""
-    try:
-        from ..plotting import closed_loops, gap_histogram, measured_vs_simulated, training_curve
-
-        t = record.dt * np.arange(record.y_test.size)
-        fit_axes = measured_vs_simulated(
-            t, record.y_test, signals["test"], name="lower level", unit="V", skip=tanks.INITIALISE
-        )
-    except ImportError as missing:
-        print(f"No figures: {missing}")
-        return
-    held, runs, exact = nominal[2]
-    hardest = int(np.argmax(np.abs(np.asarray(held.reference - held.x0[:, 1]))))
-    one = lambda tree: _rows(tree, hardest)
-    loops = {"policy": one(runs), "exact": to_trajectory(problem, one(exact.value), one(held))}
-    reference = np.full(tanks.HORIZON, float(held.reference[hardest]))
-    axes = closed_loops(
-        loops, references=[None, reference, None], x_limits=[*tanks.LEVELS, None], u_limits=[tanks.INPUT],
-        x_names=["upper level", "lower level", "pump lag"], u_names=["pump"], x_units=["V"] * 3, u_units=["V"],
-    )  # fmt: skip
-    losses = np.asarray(learnt.stats.losses)
-    drawn = {
-        "record.png": fit_axes, "loops.png": axes[0], "training.png": training_curve(np.arange(losses.size), losses),
-        "gaps.png": gap_histogram(_gaps(problem, nominal)),
-    }  # fmt: skip
-    for name, ax in drawn.items():
-        picture = io.BytesIO()
-        ax.figure.savefig(picture, dpi=120, bbox_inches="tight")
-        write_atomic(folder / name, picture.getvalue())
-
-
-def _gaps(problem: Any, nominal: Any) -> np.ndarray:
-    held, runs, exact = nominal[2]
-    return np.asarray(suboptimality(along_trajectory(problem), runs, held, exact, exact_program=transcribe(problem)))
-
-
-def to_markdown(report: dict[str, Any]) -> str:
-    """The report as tables."""
-    rows = [(k, v) for k, v in report.items() if not isinstance(v, dict)]
-    rows += [(f"drawn plants: {k}", v) for k, v in report["drawn_plants"].items()]
-    show = lambda v: f"{v:.4g}" if isinstance(v, float) else str(v)
-    lines = ["# Cascaded tanks: identified, learned, solved, certified", "", "| quantity | value |", "|---|---|"]
-    lines += [f"| {name} | {show(value)} |" for name, value in rows]
-    lines += ["", "| parameter | estimate | standard error |", "|---|---|---|"]
-    lines += [f"| {k} | {v['value']:.4g} | {v['standard_error']:.2g} |" for k, v in report["parameters"].items()]
-    return "\n".join(lines) + "\n"

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optax
 import optimistix as optx
 from jaxtyping import PRNGKeyArray
 
-from ..core import invalid, is_successful, Solution, wrong_type
+from ..core import check_key, checked, invalid, Solution, wrong_type
 from ..losses import AbstractLeastSquares
 from ..sources import AbstractSource, Fixed
 from ._first_order import fit_first_order, Job
@@ -71,6 +72,7 @@ def fit(
     """
     if steps < 1:
         raise invalid("steps", steps, "an integer >= 1", "say how many steps to take")
+    check_key(key)
     monitors = tuple(monitor) if isinstance(monitor, tuple | list) else () if monitor is None else (monitor,)
     watch = Watch(monitors, Checkpoint(str(checkpoint)) if isinstance(checkpoint, str | Path) else checkpoint, progress)
     if isinstance(method, optax.GradientTransformation):
@@ -87,7 +89,7 @@ def fit(
         expected = "an optax transformation or an Optimistix solver"
         raise wrong_type("method", repr(method), expected, "for instance `optax.adam(1e-3)`, called, not the function")
     if throw:
-        solution = solution.result.error_if(solution, ~is_successful(solution.result))
+        solution = checked(solution, solution.result, {"diverged": _cause(solution.stats)})
     return solution
 
 
@@ -99,3 +101,19 @@ def _whole(source: Any) -> Any:
         got = f"{type(source).__name__}, whose instances are new at every step, with a second-order method"
         raise invalid("source", got, "a finite set of instances", fix)
     return data
+
+
+def _cause(stats: Any) -> str:
+    """What happened where a fit diverged, and what to do."""
+    losses, failed = np.ravel(getattr(stats, "losses", ())), np.ravel(getattr(stats, "failed", ()))
+    wrong = np.flatnonzero(~np.isfinite(losses))
+    text = "The loss, or a parameter, became NaN or infinite"
+    if wrong.size:
+        text = f"The loss became NaN or infinite at step {wrong[0]}"
+        if failed[wrong[0]] > 0.0:
+            text += f", where {failed[wrong[0]]:.0%} of the batch failed (the loss refuses more than `refuse_above`)"
+    return (
+        text
+        + "; the model before it is kept. Evaluate the loss on the first batch, lower the learning rate or clip the "
+        "gradient, and keep arguments of `log`, `sqrt` and divisions inside of their domain."
+    )

@@ -111,18 +111,19 @@ def resolve(model: Any) -> Any:
 def partition(model: Any, trainable: Callable[[Any], Any] | Any | None) -> tuple[Any, Any]:
     """Splits a model into the arrays to train and the rest.
 
+    A Python float is a constant, as everywhere in Equinox, unless a function selects that very float: then it is
+    trained, as an array.
+
     Args:
         model: any pytree.
         trainable: None for every floating-point array; a function `model -> the parts to train` (as in
             `equinox.tree_at`); or a pytree of booleans, a prefix of the model.
+
+    Raises:
+        ValueError: if the mask has another structure, nothing is left to train, or what is selected by itself cannot
+            be trained: an integer, a string, a Python float in a mask.
     """
-    if trainable is None:
-        mask = True
-    elif callable(trainable) and type(trainable) is not type(model):  # a mask of a callable model is callable too
-        nothing = jtu.tree_map(lambda _: False, model)
-        mask = eqx.tree_at(trainable, nothing, replace_fn=lambda part: jtu.tree_map(lambda _: True, part))
-    else:
-        mask = trainable
+    model, mask = _requested(model, trainable)
     try:
         is_chosen = lambda flag: lambda leaf: bool(flag) and eqx.is_inexact_array(leaf)
         both = jtu.tree_map(lambda flag, part: jtu.tree_map(is_chosen(flag), part), mask, model)
@@ -132,6 +133,45 @@ def partition(model: Any, trainable: Callable[[Any], Any] | Any | None) -> tuple
         raise invalid("trainable", f"the structure {got}", expected, fix) from error
     chosen, rest = eqx.partition(model, both)
     if not jtu.tree_leaves(chosen):
+        constants = [f"`model{jtu.keystr(path)}`" for path, x in jtu.tree_leaves_with_path(model) if type(x) is float]
+        got = "no floating-point array" + (f"; {', '.join(constants)}: Python float, a constant" if constants else "")
         fix = "let it select a part with arrays, and write parameters as `jnp.asarray(1.0)`, not `1.0`"
-        raise invalid("trainable", "no floating-point array", "at least one", fix)
+        raise invalid("trainable", got, "at least one", fix)
     return chosen, rest
+
+
+def _requested(model: Any, trainable: Any) -> tuple[Any, Any]:
+    """The model with floats that a function selects as arrays, and the mask of what is trained."""
+    if trainable is None:
+        return model, True
+    if not (callable(trainable) and type(trainable) is not type(model)):  # a mask of a callable model is callable too
+        _refuse_floats(trainable, model)
+        return model, trainable
+    nothing = jtu.tree_map(lambda _: False, model)
+    by_itself = lambda part: "itself" if isinstance(part, bool) else jtu.tree_map(lambda _: True, part)
+    marks = eqx.tree_at(trainable, nothing, replace_fn=by_itself)
+    dtypes = {x.dtype for x in jtu.tree_leaves(model) if eqx.is_inexact_array(x)}
+    dtype = dtypes.pop() if len(dtypes) == 1 else jnp.zeros(()).dtype
+
+    def array(path: Any, mark: Any, leaf: Any) -> Any:
+        if mark != "itself" or eqx.is_inexact_array(leaf):
+            return leaf
+        if type(leaf) is float:
+            return jnp.asarray(leaf, dtype)
+        got = f"`model{jtu.keystr(path)}`, a {type(leaf).__name__}" + (
+            f" of {leaf.dtype}" if eqx.is_array(leaf) else ""
+        )
+        raise invalid("trainable", got, "floating-point arrays, or parts with some", "write it as `jnp.asarray(1.0)`")
+
+    model = jtu.tree_map_with_path(array, marks, model)
+    return model, jtu.tree_map(bool, marks)
+
+
+def _refuse_floats(mask: Any, model: Any) -> None:
+    """Raises where a mask says True to a Python float by itself."""
+    leaves = {jtu.keystr(path): leaf for path, leaf in jtu.tree_leaves_with_path(model)}
+    for path, flag in jtu.tree_leaves_with_path(mask):
+        name = jtu.keystr(path)
+        if path and bool(flag) and type(leaves.get(name)) is float:
+            fix = f"select it by a function, `lambda model: model{name}`, which trains it, or write it as an array"
+            raise invalid("trainable", f"True for `model{name}`, a Python float", "False, or an array there", fix)

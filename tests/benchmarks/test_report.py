@@ -24,6 +24,7 @@ def row(item, value, target=None, better="lower"):
         "rivals": {"rival": 2.0},
         "failures": 0,
         "versions": {"jax": "1"},
+        "commit": "0a1b2c3 dirty",
         "device": "a device",
         "date": "2020-01-01",
         "command": "python run.py",
@@ -54,6 +55,7 @@ def test_tables_are_written_once_and_then_fresh(root, capsys):
     first = path.read_text()
     assert "| small | 0.5 | 2 | ≤ 1 | met |" in first
     assert "| large | 0.5 | 2 | ≥ 1 | missed |" in first
+    assert "\na device, 2020-01-01, commit 0a1b2c3 with uncommitted changes, jax 1: `python run.py`\n" in first
     assert first.startswith("before\n") and first.endswith("after\n")
     assert report.main([], root) == 0 and path.read_text() == first
     assert report.main(["--check"], root) == 0
@@ -99,3 +101,24 @@ def test_a_row_with_other_fields_is_refused(root):
     results.write_text(json.dumps([{"item": "small"}]))
     with pytest.raises(ValueError, match=r"mpc\.json.*got a row with \['item'\]"):
         report.main([], root)
+
+
+@pytest.mark.parametrize("commit", ["main", "0a1b2c", "0a1b2c3 dirt", ""])
+def test_a_commit_that_is_none_is_refused(root, commit):
+    results = root / "benchmarks" / "control" / "mpc" / "results" / "mpc.json"
+    results.write_text(json.dumps([{**row("small", 0.5), "commit": commit}]))
+    with pytest.raises(ValueError, match=r"mpc\.json.*got the commit .*expected a short hash"):
+        report.main([], root)
+
+
+def test_a_row_whose_commit_is_not_known_says_so():
+    assert "commit not recorded" in report.table([{**row("small", 0.5), "commit": None}])
+
+
+def test_rows_of_other_devices_are_a_question_of_their_own(root):
+    folder = root / "benchmarks" / "control" / "mpc" / "results" / "on_device"
+    folder.mkdir()
+    (folder / "a-gpu.json").write_text(json.dumps([row("small, a GPU", 0.1)]))
+    path = page(root, "<!-- results:control/mpc/on_device -->\n<!-- /results -->\n")
+    report.main([], root)
+    assert "| small, a GPU |" in path.read_text() and "| small |" not in path.read_text()

@@ -66,7 +66,7 @@ def test_rows_have_the_fields_of_the_report(load, instance):
     record = {"contestants": {name: {**times, **values} for name in names}, "versions": {}, "failures": []}
     record["referee"] = values
     rows = run.finish(run.rows_of((0, 1000, 1000), record), record)
-    fields = "item metric value unit target better rivals failures versions device date command"
+    fields = "item metric value unit target better rivals failures versions commit device date command"
     assert all(set(row) == set(fields.split()) for row in rows)
     by_metric = {row["metric"]: row for row in rows}
     assert by_metric["CPU time / that of hand-written JAX"]["value"] == pytest.approx(1.0)

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from harness import referees
 
 SOLVERS = Path(__file__).resolve().parents[2] / "benchmarks" / "solvers"
 
@@ -41,12 +42,12 @@ def test_slope_of_rosenbrock_is_that_of_its_functions(load) -> None:
 
 
 def test_referee_accepts_the_free_minimum_of_rosenbrock(load) -> None:
-    problem, referee = load("rosenbrock/problem"), load("referee")
+    problem = load("rosenbrock/problem")
     data, z = {"a": np.array([1.0]), "p": np.array([1.8])}, np.ones((1, 2))
     zero = np.zeros((1, 3))
-    parts = referee.conditions(problem.slope(data, z, zero), zero[:, :0], problem.constraints(data, z), zero)
+    parts = referees.conditions(problem.slope(data, z, zero), zero[:, :0], problem.constraints(data, z), zero)
     assert parts["largest"] == 0.0
-    outside = referee.conditions(problem.slope(data, 2 * z, zero), zero[:, :0], problem.constraints(data, 2 * z), zero)
+    outside = referees.conditions(problem.slope(data, 2 * z, zero), zero[:, :0], problem.constraints(data, 2 * z), zero)
     assert outside["violation"] == pytest.approx(8 - 1.8**2)
 
 

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -26,7 +27,7 @@ from sciml.losses import (
     Smooth,
     Sparsity,
 )
-from sciml.programs import Program
+from sciml.programs import OptimalControl, Program, transcribe
 from sciml.solvers import InteriorPoint, solve
 from sciml.sources import Batch, Fixed, Minibatches, Sampled
 from sciml.training import fit
@@ -98,6 +99,22 @@ def test_penalty_refuses_weights_of_another_structure():
         Penalty(PROGRAM, weight=(1.0, 2.0, 3.0))(ONE, POINT)
     with pytest.raises(ValueError, match="`eq_weight`"):
         Penalty(PROGRAM, eq_weight=(1.0, 2.0))(ONE, POINT)
+
+
+@pytest.mark.parametrize("loss", [Penalty, AugmentedLagrangian])
+def test_what_is_no_program_for_a_loss_is_named(loss, request):
+    jaxtyping.config.update("jaxtyping_disable", True)  # in the tests a runtime type checker stands before the door
+    request.addfinalizer(lambda: jaxtyping.config.update("jaxtyping_disable", False))
+    make = {"dynamics": lambda x, u, w, p: x + u, "stage": lambda x, u, w, p: u**2, "initial": lambda p: p[0]}
+    problem = OptimalControl(**make, horizon=3)
+    with pytest.raises(TypeError, match=r"`program`: got a OptimalControl; .*along_trajectory\(problem\)` for losses"):
+        loss(problem)
+    with pytest.raises(TypeError, match=r"`program`: got a function; expected a `Program`.*sciml.Program\(objective\)"):
+        loss(lambda z, p: z)
+    with pytest.raises(
+        TypeError, match=r"`z`: got an array of shape \(2,\); expected a `Shooting`.*along_trajectory\("
+    ):
+        call(loss(transcribe(problem)), ONE, POINT)
 
 
 def test_penalty_derivative_against_finite_differences():

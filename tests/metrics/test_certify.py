@@ -1,5 +1,6 @@
 """Certificates on programs whose optimum is known in closed form."""
 
+import dataclasses
 import re
 
 import equinox as eqx
@@ -124,10 +125,10 @@ def inputs(targets):
     return jnp.broadcast_to(targets[:, None] / 4, (targets.size, 3))
 
 
-def runs(us, result=RESULTS.successful, lost=0):
+def runs(us, result=RESULTS.successful, lost=0, x0=0.0):
     def one(u):
-        x = jnp.concatenate([jnp.zeros(1), jnp.cumsum(u)])
-        return Trajectory(jnp.arange(4.0), x, u, x, result, jnp.asarray(lost))
+        x = x0 + jnp.concatenate([jnp.zeros(1), jnp.cumsum(u)])
+        return Trajectory(jnp.arange(u.size + 1.0), x, u, x, result, jnp.asarray(lost))
 
     return jax.vmap(one)(us)
 
@@ -145,6 +146,59 @@ def test_optimal_control_compares_trajectories_with_shooting():
     np.testing.assert_allclose(violations(along, runs(1.5 * us), TARGETS), [0.0, 0.0, 1.5 * 0.45 - 0.6], atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    "judged", [certify, suboptimality, lambda program, zs, ps, *_, **__: violations(program, zs, ps)]
+)
+def test_trajectories_of_another_horizon_or_start_are_refused(judged):
+    us = inputs(TARGETS)
+    exact = solution(Shooting(jnp.cumsum(us, axis=1), us), [RESULTS.successful] * 3)
+    found = lambda zs: judged(along_trajectory(PROBLEM), zs, TARGETS, exact, exact_program=transcribe(PROBLEM))
+    for us_other in (us[:, :2], jnp.tile(us, (1, 2))):
+        size = us_other.shape[1]
+        shape = rf"`z.x`: got shape \({size + 1},\); expected a leading axis of 4, since the problem has a horizon of 3"
+        with pytest.raises(ValueError, match=shape + ".*Likely fix: run 3 steps"):
+            found(runs(us_other))
+    start = "`zs`: got trajectories that do not start at `initial.p.` in 3 of 3 instances, the first at index 0, by 0.4"
+    with pytest.raises(ValueError, match=start + ".*Likely fix: roll out from `problem.initial"):
+        found(runs(us, x0=0.1))
+    found(runs(us, x0=1e-10))  # rounding is no other state
+    with pytest.raises(TypeError, match="`z`: got a Shooting; expected a `Trajectory`, as `along_trajectory` judges"):
+        found(exact.value)
+    record = eqx.tree_at(lambda run: run.x, runs(us), {"level": runs(us).x})
+    with pytest.raises(ValueError, match="`z.x`: got states .*'level'.*Likely fix: roll out from"):
+        violations(along_trajectory(with_records(PROBLEM)), record, TARGETS)
+
+
+def with_records(problem):
+    """The problem with functions that take a record of states, and an initial state that is none."""
+    return dataclasses.replace(
+        problem,
+        stage=lambda x, u, w, p: u**2,
+        terminal=lambda x, p: (x["level"] - p) ** 2,
+        x_lower=None,
+        x_upper=None,
+    )
+
+
+def test_differentiable_where_starts_cannot_be_seen():
+    slope = jax.grad(lambda us: jnp.sum(violations(along_trajectory(PROBLEM), runs(us), TARGETS)))(inputs(3 * TARGETS))
+    np.testing.assert_allclose(slope[2], [1.0, 1.0, 1.0])  # the last state is 1.35 against 0.6
+
+
+def test_violations_are_counted_by_name():
+    zs = ZS.at[:3, 0].set(11.0).at[2:4, 1].set(-0.5)
+    found = certify(PROGRAM, zs, PS, EXACT)
+    assert found.violations == 4 and found.violations_by_name == {"ineq['sum']": 3, "lower": 2}
+    assert re.search(r"compared \(solved, no violation\) +6 of 10\n +mean gap", found.table())
+    assert re.search(
+        r"violations > 0.001 of range +4 of 10 \(40.00%\)\n +ineq\['sum'\] +3\n +lower +2\n", found.table()
+    )
+    us = 2.0 * inputs(TARGETS)
+    exact = solution(Shooting(jnp.cumsum(us, axis=1), us), [RESULTS.successful] * 3)
+    along = certify(along_trajectory(PROBLEM), runs(us), TARGETS, exact, exact_program=transcribe(PROBLEM))
+    assert along.violations_by_name == {"ineq.x_lower": 0, "ineq.x_upper": 1}  # 0.9 > 0.6; 0.6 is allowed
+
+
 def test_a_diverged_trajectory_violates():
     us = inputs(TARGETS)
     assert np.all(np.isinf(violations(along_trajectory(PROBLEM), runs(us, RESULTS.diverged, 2), TARGETS)))
@@ -154,6 +208,14 @@ def test_bounds_on_a_trajectory_leave_its_result_alone():
     program = Program(lambda z, p: jnp.sum(z.x), upper=2.0)
     worst = violations(program, runs(inputs(TARGETS)), TARGETS)
     np.testing.assert_allclose(worst, 1.0)  # the times 0 ... 3 against 2
+
+
+def test_what_is_no_solution_or_program_is_named():
+    door = lambda verb: getattr(verb, "__wrapped__", verb)
+    with pytest.raises(TypeError, match="`exact`: got a .*; expected a batched `Solution`.*and not its `value`"):
+        door(certify)(PROGRAM, ZS, PS, EXACT.value)
+    with pytest.raises(TypeError, match="`program`: got a function; expected a `Program`"):
+        door(certify)(lambda z, p: z[0], ZS, PS, EXACT)
 
 
 @pytest.mark.parametrize(

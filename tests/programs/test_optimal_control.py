@@ -1,5 +1,6 @@
 """Optimal control: both of its programs, its bounds, and the optimum against CasADi and IPOPT."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from sciml.programs import (
     guess,
     kkt_residual,
     OptimalControl,
+    Shooting,
     to_trajectory,
     transcribe,
 )
@@ -169,6 +171,40 @@ def test_terminal_constraints_reach_both_programs():
         g, h = constraints(program, decision, p)
         np.testing.assert_allclose(jnp.concatenate([jnp.ravel(v) for v in jax.tree.leaves(h)]), 0.0)
         assert -1.0 in [float(v) for v in jax.tree.leaves(g) if v.ndim == 0]
+
+
+def test_decisions_of_another_horizon_or_program_are_named(solution):
+    run, shooting = to_trajectory(PROBLEM, solution.value, SCENARIO), solution.value
+    cut = lambda tree, n: jax.tree.map(lambda v: v[:n], tree)
+    for program, decision, name, need in (
+        (transcribe(PROBLEM), Shooting(cut(shooting.x, 5), cut(shooting.u, 5)), "z.x", N),
+        (transcribe(PROBLEM), Shooting(shooting.x, cut(shooting.u, 5)), "z.u", N),
+        (along_trajectory(PROBLEM), dataclasses.replace(run, u=cut(run.u, 5)), "z.u", N),
+    ):
+        with pytest.raises(ValueError, match=rf"`{name}`: got shape \(5.*; expected a leading axis of {need}.*horizon"):
+            program.objective(decision, SCENARIO)
+    with pytest.raises(TypeError, match="`z`: got a Trajectory; expected a `Shooting`.*use `along_trajectory"):
+        transcribe(PROBLEM).objective(run, SCENARIO)
+    with pytest.raises(TypeError, match="`z`: got a Shooting; expected a `Trajectory`.*give what `rollout` returns"):
+        along_trajectory(PROBLEM).ineq(shooting, SCENARIO)
+    short = SCENARIO._replace(reference=SCENARIO.reference[:3])
+    with pytest.raises(ValueError, match=r"`exogenous`: got shape \(3,\); expected a leading axis of 8, the horizon"):
+        along_trajectory(PROBLEM).objective(run, short)
+
+
+@pytest.mark.parametrize("name", ["dynamics", "stage", "initial", "terminal", "path", "terminal_ineq", "terminal_eq"])
+def test_functions_that_return_none_are_named(name):
+    u, x0 = jnp.zeros(2), jnp.asarray(0.0)
+    functions = {"dynamics": lambda x, u, w, p: x + u, "stage": lambda x, u, w, p: u**2, "initial": lambda p: p}
+    z = guess(OptimalControl(**functions, horizon=2), u, x0)
+    problem = OptimalControl(**functions | {name: lambda *_: None}, horizon=2)
+    with pytest.raises(ValueError, match=rf"`{name}`: got a function that returned None; expected numbers"):
+        solve(transcribe(problem), InteriorPoint(), z, x0)
+    if name not in ("dynamics", "initial"):
+        with pytest.raises(ValueError, match=rf"`{name}`: got a function that returned None; expected numbers"):
+            run = to_trajectory(OptimalControl(**functions, horizon=2), z, x0)
+            along = along_trajectory(problem)
+            along.objective(run, x0), constraints(along, run, x0)
 
 
 def test_horizon_must_be_positive():

@@ -7,7 +7,23 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from sciml.programs import between, bounds, describe, Duals, ge, kkt_residual, lagrangian, le, Program, violation
+from sciml.losses import AugmentedLagrangian, Penalty
+from sciml.metrics import violations
+from sciml.programs import (
+    between,
+    bounds,
+    cost,
+    describe,
+    Duals,
+    elastic,
+    ge,
+    kkt_residual,
+    lagrangian,
+    le,
+    Program,
+    violation,
+)
+from sciml.solvers import InteriorPoint, solve, solve_batch
 
 
 class Z(NamedTuple):
@@ -73,3 +89,57 @@ def test_description_names_every_leaf(capsys):
     rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()}
     assert rows["z.x"] == ["(2,)", "float64"]
     assert {"z.y", "p.radius", "lower.x", "upper.y", "objective", "ineq['outer']", "ineq['y']", "eq"} <= set(rows)
+
+
+def forgets(z, p):
+    le(jnp.sum(z), 1.0)  # and no `return`
+
+
+def forgets_one(z, p):
+    return {"sum": forgets(z, p), "least": -z}
+
+
+ZS = jnp.zeros((3, 2))
+DOORS = {
+    "solve": lambda program: solve(program, InteriorPoint(), ZS[0]),
+    "solve_batch": lambda program: solve_batch(program, InteriorPoint(), ZS, None, in_axes=None),
+    "violations": lambda program: violations(program, ZS, None, in_axes=None),
+    "violation": lambda program: violation(program, ZS[0], None),
+    "Penalty": lambda program: Penalty(program)(lambda p: p, ZS),
+    "AugmentedLagrangian": lambda program: AugmentedLagrangian(program)(lambda p: p, ZS),
+    "describe": lambda program: describe(program, ZS[0]),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("block", ["ineq", "eq"])
+def test_a_constraint_that_returns_none_is_an_error(door, block):
+    for function, name in ((forgets, block), (forgets_one, rf"{block}\['sum'\]")):
+        program = Program(lambda z, p: jnp.sum(z**2), **{block: function})
+        with pytest.raises(
+            ValueError, match=rf"`{name}`: got a function that returned None; .*end the function with `re"
+        ):
+            DOORS[door](program)
+
+
+@pytest.mark.parametrize("door", sorted(set(DOORS) - {"violation"}))
+def test_an_objective_that_returns_none_is_an_error(door):
+    with pytest.raises(ValueError, match="`objective`: got None; expected one real scalar.*with `return`"):
+        DOORS[door](Program(forgets))
+
+
+def test_elastic_constraints_that_return_none_are_an_error():
+    soft = elastic(Program(lambda z, p: jnp.sum(z**2), ineq=forgets), ineq=1.0)
+    with pytest.raises(ValueError, match="`ineq`: got a function that returned None"):
+        soft.start(ZS[0])
+
+
+def test_comparisons_are_no_residuals_for_losses_either():
+    with pytest.raises(ValueError, match="`ineq`: got dtype bool; expected a real residual, feasible where it is <= 0"):
+        Penalty(Program(lambda z, p: jnp.sum(z), ineq=lambda z, p: z <= 1.0))(lambda p: p, ZS)
+
+
+def test_no_constraint_is_fine():
+    program = Program(lambda z, p: jnp.sum(z**2), ineq=None, eq=None)
+    assert cost(program, jnp.ones(2), None) == 2.0
+    np.testing.assert_array_equal(violations(program, ZS, None, in_axes=None), 0.0)

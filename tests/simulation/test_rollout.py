@@ -231,6 +231,23 @@ def test_wrong_arguments_are_named():
         rollout(plant, feedback, "here", US)
 
 
+def test_wrong_kinds_are_named():
+    door = getattr(rollout, "__wrapped__", rollout)  # in the tests a runtime type checker stands before the door
+    plant = discretise(VanDerPol(), RK4(), dt=0.1)
+    with pytest.raises(
+        TypeError, match=r"`system`: got VanDerPol, in continuous time; expected .*systems.discretise\("
+    ):
+        door(VanDerPol(), feedback, X0, US)
+    with pytest.raises(TypeError, match=r"`system`: got <function.*expected a system in discrete time.*subclass"):
+        door(lambda t, x, u: x, feedback, X0, US)
+    with pytest.raises(TypeError, match=r"`policy`: got None; expected a function `\(x, w\) -> u`.*lambda x, w: w"):
+        door(plant, None, X0, US)
+    with pytest.raises(TypeError, match=r"`policy`: got an array of shape \(30, 1\); expected a function"):
+        door(plant, US, X0, None, steps=30)
+    with pytest.raises(TypeError, match=r"`key`: got 0; expected one key of `jax.random`"):
+        door(plant, feedback, X0, US, key=0)
+
+
 def test_discrete_systems_need_no_continuous_one():
     run = rollout(
         LinearDiscrete(*np.array([[[0.5]], [[1.0]], [[2.0]]]), dt=1.0), lambda x, w: w, jnp.ones(1), jnp.zeros((3, 1))

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 from sciml.core import RESULTS
 from sciml.simulation import Linear, simulate, ZeroOrderHold
-from sciml.systems import AbstractContinuousSystem, Heun, LinearContinuous, RK4
+from sciml.systems import AbstractContinuousSystem, discretise, Heun, LinearContinuous, RK4
 from sciml.systems.zoo import VanDerPol
 
 TS = jnp.linspace(0.0, 4.0, 9)
@@ -129,6 +129,17 @@ def test_new_data_is_not_traced_again():
     traced = eqx.filter_jit(eqx.debug.assert_max_traces(run, max_traces=1))
     first = traced(jnp.asarray(1.0), jnp.asarray(1.0), X0, TS)
     assert not np.allclose(first, traced(jnp.asarray(0.5), jnp.asarray(2.0), 2 * X0, 0.5 * TS))
+
+
+def test_wrong_kinds_are_named():
+    door = getattr(simulate, "__wrapped__", simulate)  # in the tests a runtime type checker stands before the door
+    plant = discretise(VanDerPol(), RK4(), dt=0.1)
+    with pytest.raises(TypeError, match=r"`system`: got Discretised, in discrete time; expected .*run it by `rollout"):
+        door(plant, X0, ts=TS, method=diffrax.Tsit5())
+    with pytest.raises(TypeError, match=r"`system`: got <function.*expected a system in continuous time.*subclass"):
+        door(lambda t, x, u: x, X0, ts=TS, method=diffrax.Tsit5())
+    with pytest.raises(TypeError, match=r"`method`: got <class .*Tsit5.*expected a Diffrax solver.*pass an instance"):
+        door(VanDerPol(), X0, ts=TS, method=diffrax.Tsit5)
 
 
 def test_wrong_arguments_are_named():

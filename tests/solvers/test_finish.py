@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sciml.core import is_successful
-from sciml.programs import guess, OptimalControl, transcribe
+from sciml.core import is_successful, RESULTS
+from sciml.programs import guess, OptimalControl, Program, transcribe
 from sciml.solvers import InteriorPoint, solve
 
 HORIZON = 8
@@ -42,3 +42,21 @@ def test_inputs_that_the_first_active_set_gets_wrong():
         assert np.all(solution.stats.residual.largest <= tol)
     # A residual of 1e-4 leaves 1e-3 open in the inputs; the last step, on the active set, closes it.
     np.testing.assert_allclose(single.value.u, double.value.u, atol=1e-5)
+
+
+def test_without_constraints_the_end_is_not_tried_for_ever():
+    """There is no active set to find: an objective without a lower bound has to be followed until it is seen."""
+    falling = [
+        lambda z: -(z[0] ** 2) - z[1] ** 2,
+        lambda z: z[0] ** 2 - z[1] ** 2,
+        lambda z: z[0] * z[1],
+        lambda z: -(z[0] ** 4) + z[1] ** 2,
+        lambda z: z[1] ** 2 - jnp.exp(z[0]),
+    ]
+    known = lambda z: 100 * (z[1] - z[0] ** 2) ** 2 + (1 - z[0]) ** 2  # Rosenbrock (1960): 0 at (1, 1)
+    program = Program(lambda z, k: jax.lax.switch(k, [*falling, known], z))
+    one = lambda k: solve(program, InteriorPoint(), jnp.array([2.0, 1.0]), k, throw=False)
+    found = jax.jit(jax.vmap(one))(jnp.arange(len(falling) + 1))
+    assert (found.result == RESULTS.unbounded).tolist() == [True] * len(falling) + [False]
+    assert is_successful(found.result)[-1] and int(found.stats.steps.max()) < 100
+    np.testing.assert_allclose(found.value[-1], 1.0, atol=1e-8)

@@ -1,12 +1,13 @@
 """The door of `solve`: what it refuses, what it raises, warm starts, float32."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sciml.core import is_successful, message, RESULTS
-from sciml.programs import kkt_residual, Program
+from sciml.programs import kkt_residual, OptimalControl, Program
 from sciml.solvers import InteriorPoint, Smoothed, solve
 
 
@@ -22,6 +23,9 @@ def test_program_and_solver_must_be_objects():
     door = getattr(solve, "__wrapped__", solve)  # in the tests a runtime type checker stands before the door
     with pytest.raises(TypeError, match=r"`program`: got a function; expected a `Program`.*sciml.Program\(objective\)"):
         door(cost, InteriorPoint(), Z0, 1.0)
+    problem = OptimalControl(lambda x, u, w, p: x, stage=lambda x, u, w, p: u, initial=lambda p: p, horizon=1)
+    with pytest.raises(TypeError, match=r"`program`: got a OptimalControl; .*transcribe\(problem\)` for a solver"):
+        door(problem, InteriorPoint(), Z0, 1.0)
     with pytest.raises(TypeError, match=r"`solver`.*expected a solver object.*InteriorPoint\(\)"):
         door(DISC, InteriorPoint, Z0, 1.0)
     with pytest.raises(TypeError, match=r"`adjoint`.*wrap it, as in `KKTAdjoint"):
@@ -33,6 +37,14 @@ def test_program_and_solver_must_be_objects():
 def test_decision_must_be_numeric():
     with pytest.raises(ValueError, match=r"`z0\['name'\]`: got a str; expected a number or an array"):
         solve(DISC, InteriorPoint(), {"name": "text"}, 1.0)
+
+    with pytest.raises(ValueError, match="`z0`: got None; expected numbers to start from"):
+        solve(DISC, InteriorPoint(), None, 1.0)
+
+
+def test_instance_must_be_numeric():
+    with pytest.raises(ValueError, match=r"`p\['name'\]`: got a str; expected numbers and arrays.*close over"):
+        solve(DISC, InteriorPoint(), Z0, {"name": "text"})
 
 
 def test_objective_must_be_a_scalar():
@@ -54,6 +66,26 @@ def test_bounds_must_fit_and_agree():
         solve(Program(cost, upper={"a": 1.0}), InteriorPoint(), Z0, 1.0)
     with pytest.raises(ValueError, match=r"`lower`: got lower = 1.0 > upper = 0.5 at entry \(0,\).*swap the two"):
         solve(Program(cost, lower=1.0, upper=0.5), InteriorPoint(), Z0, 1.0)
+
+
+@pytest.mark.parametrize("dtype", [float, jnp.float32])
+def test_bounds_of_a_record_that_contradict_each_other(dtype):
+    z0, at = {"x": dtype(0.0), "y": dtype(0.0)}, {"x": 1.0, "y": None}
+    low = lambda bound: Program(lambda z, p: z["x"] ** 2 + z["y"] ** 2, lower=bound, upper=0.5)
+    with pytest.raises(ValueError, match=r"`lower\['x'\]`: got lower = 1.0 > upper = 0.5; expected lower <= upper"):
+        solve(low(at), InteriorPoint(), z0)
+    with pytest.raises(ValueError, match=r"`lower\['y'\]`: got lower = 2.0 > upper = 0.5; .*Likely fix: swap the two"):
+        solve(low(lambda p: {"x": p, "y": 2 * p + 2}), InteriorPoint(), z0, 0.0)
+
+
+def test_a_batch_that_raises_says_which_instances_failed():
+    program = Program(lambda z, p: z**2, ineq=lambda z, p: {"low": 1.0 - z, "high": z - p})
+    run = jax.jit(jax.vmap(lambda p: solve(program, InteriorPoint(), 0.0, p).value))
+    with pytest.raises(
+        RuntimeError, match=r"1 of 3 instances failed, at index 1:\n  1 `RESULTS.infeasible`: .*not feas"
+    ):
+        jax.block_until_ready(run(jnp.array([2.0, 0.0, 3.0])))
+    np.testing.assert_allclose(run(jnp.array([2.0, 1.5, 3.0])), 1.0, atol=1e-6)
 
 
 def test_failure_raises_its_cause_and_cure():

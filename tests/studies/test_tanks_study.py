@@ -4,16 +4,11 @@ import json
 
 import pytest
 
-from sciml.studies import _tanks as study
+from sciml.studies import run_study, Tanks
 from sciml.training import _first_order
 
-TIMES = ("seconds_total", "policy_step_us", "exact_solve_us")
-
-
-@pytest.fixture
-def small(monkeypatch):
-    for name, value in {"STARTS": 4, "STEPS": 1000, "HELD_OUT": 20, "FRESH": 200, "WIDTH": 20}.items():
-        monkeypatch.setattr(study, name, value)
+SMALL = Tanks(starts=4, steps=1000, held_out=20, fresh=200)
+TIMES = ("seconds", "policy_step_us", "exact_solve_us")
 
 
 def stripped(folder):
@@ -23,9 +18,9 @@ def stripped(folder):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_resumed_run_ends_with_the_same_bits(small, tmp_path, monkeypatch, capsys):
+def test_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch, capsys):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    study.run_tanks(None, str(whole), seed=1)
+    run_study(SMALL, str(whole), seed=1)
     for name in ("report.md", "report.json", "model.sciml", "policy.sciml", "record.png", "loops.png", "training.png"):
         assert (whole / name).stat().st_size > 0, name
     report = json.loads((whole / "report.json").read_text())
@@ -43,11 +38,11 @@ def test_resumed_run_ends_with_the_same_bits(small, tmp_path, monkeypatch, capsy
     save = _first_order.save
     monkeypatch.setattr(_first_order, "save", save_once_then_interrupt)
     with pytest.raises(KeyboardInterrupt):
-        study.run_tanks(None, str(broken), seed=1)
+        run_study(SMALL, str(broken), seed=1)
     monkeypatch.setattr(_first_order, "save", save)
     assert (broken / "policy.checkpoint").exists()
     assert not (broken / "report.json").exists()
-    study.run_tanks(None, str(broken), seed=1, resume=True)
+    run_study(SMALL, str(broken), seed=1, resume=True)
     assert (broken / "policy.sciml").read_bytes() == (whole / "policy.sciml").read_bytes()
     assert (broken / "model.sciml").read_bytes() == (whole / "model.sciml").read_bytes()
     assert stripped(broken) == stripped(whole)

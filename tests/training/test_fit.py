@@ -27,6 +27,7 @@ from sciml.training import (
     Ranged,
     resolve,
 )
+from sciml.training._parameters import partition
 
 
 class Line(eqx.Module):
@@ -133,11 +134,48 @@ def test_trainable_leaves_the_rest_alone(mask):
 
 
 def test_trainable_selects_nothing():
-    expected = "`trainable`: got no floating-point array; expected at least one.*write parameters as"
+    expected = "`trainable`: got no floating-point array;.* expected at least one.*write parameters as"
     with pytest.raises(ValueError, match=expected):
         run(trainable=Line(False, False))
     with pytest.raises(ValueError, match=expected):
         run(Line(1.0, 2))
+
+
+def test_a_python_float_is_trained_where_a_function_selects_it():
+    model = Line(jnp.zeros(2), 0.0)
+    done = run(model, trainable=lambda m: (m.slope, m.offset), method=optax.adam(0.1), steps=300)
+    np.testing.assert_allclose(done.value.offset, CLOSED[2], atol=1e-4)
+    single, _ = partition(Line(jnp.zeros(2, jnp.float32), 0.0), lambda m: m.offset)
+    assert single.offset.dtype == jnp.float32  # that of the model's arrays
+    alone = run(Line(jnp.asarray(CLOSED[:2]), 0.0), trainable=lambda m: m.offset, method=optx.BFGS(1e-10, 1e-10))
+    np.testing.assert_allclose(alone.value.offset, CLOSED[2], atol=1e-8)
+    assert run(model, steps=3).value.offset == 0.0  # a constant otherwise
+
+
+@pytest.mark.parametrize(
+    ("model", "trainable", "expected"),
+    [
+        (Line(1.0, 2), None, "got no floating-point array; `model.slope`: Python float, a constant; expected at least"),
+        (2.0, None, "got no floating-point array; `model`: Python float, a constant"),
+        (Line(jnp.ones(2), 2), lambda m: m.offset, "got `model.offset`, a int; expected floating-point arrays"),
+        (Line(jnp.ones(2), "b"), lambda m: (m.slope, m.offset), "got `model.offset`, a str; expected floating-point"),
+        (
+            Line(jnp.ones(2), 2.0),
+            Line(True, True),
+            "True for `model.offset`, a Python float; .*select it by a function",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_named(model, trainable, expected):
+    with pytest.raises(ValueError, match=f"`trainable`: .*{expected}"):
+        run(model, trainable=trainable)
+
+
+def test_floats_inside_of_a_selected_part_stay_constants():
+    model = {"inner": Line(jnp.zeros(2), 0.5), "outer": jnp.zeros(())}
+    for trainable in (lambda m: m["inner"], {"inner": True, "outer": False}, True):
+        parameters, rest = partition(model, trainable)
+        assert parameters["inner"].offset is None and rest["inner"].offset == 0.5
 
 
 def test_trainable_of_another_structure():
@@ -291,6 +329,22 @@ def test_a_loss_of_nan_is_a_result_and_keeps_the_last_sound_parameters():
     assert 0.1 < done.value.offset <= 0.3 and done.stats.steps == 20 and np.isnan(done.stats.losses[-1])
     with pytest.raises(Exception, match="became NaN or infinite"):
         run(**slowly)
+
+
+def test_the_message_of_a_fit_speaks_of_the_fit():
+    with pytest.raises(RuntimeError, match="^The loss became NaN or infinite at step 0; .*lower the learning rate"):
+        run(loss=lambda m, b: mean_square(m, b) * jnp.nan, steps=3)
+    with pytest.raises(
+        RuntimeError, match="at step 0, where 100% of the batch failed .the loss refuses more than `ref"
+    ):
+        run(loss=Mean(lambda m, one: square(m, one) * jnp.nan), steps=3)
+    with pytest.raises(RuntimeError, match="^The loss, or a parameter, became NaN or infinite; "):
+        run(loss=lambda m, b: jnp.sum(jnp.sqrt(m.slope)), steps=1)
+
+
+def test_a_key_must_be_one():
+    with pytest.raises(TypeError, match=r"`key`: got 0; expected one key of `jax.random`"):
+        getattr(fit, "__wrapped__", fit)(START, mean_square, DATA, ADAM, steps=3, key=0)
 
 
 def test_a_gradient_of_nan_at_the_last_step_is_noticed():

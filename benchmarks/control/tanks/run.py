@@ -6,10 +6,8 @@ Runs `python -m sciml tanks --data ...` (or takes its report), then the referee;
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -17,7 +15,12 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+import harness  # noqa: E402
+from harness import OURS, row  # noqa: E402
+
 # Test RMSE in V, as their papers report it.
 PUBLISHED = {
     "grey box with overflow (Worden et al. 2018)": 0.191,
@@ -82,31 +85,17 @@ def main() -> None:
         subprocess.run(command, check=True)
     report = json.loads((folder / "report.json").read_text())
     difference, ours, theirs = compare_with_referee({**report, "model": folder / "model.sciml"})
-    common = {
-        "failures": 0, "versions": report["versions"], "device": f"{platform.machine()} CPU, {os.cpu_count()} cores",
-        "date": datetime.date.today().isoformat(),
-        "command": "python benchmarks/control/tanks/run.py --data dataBenchmark.csv", "better": "lower",
-    }  # fmt: skip
     rows = [
-        {
-            "item": "cascaded tanks",
-            "metric": name,
-            "value": report[key],
-            "unit": unit,
-            "target": target,
-            "rivals": rivals,
-        }
+        row("cascaded tanks", name, {OURS: report[key], **rivals}, unit=unit, target=target)
         for key, (name, unit, target, rivals) in TARGETS.items()
     ]
     name = "largest relative difference of the optimal cost to IPOPT, 20 scenarios"
-    rows.append(
-        {"item": "exact solves", "metric": name, "value": difference, "unit": "1", "target": 1e-4, "rivals": {}}
-    )
-    name = "CPU time per exact solve, 20 in a batch"
-    times = {"CasADi/IPOPT, one after the other": theirs}
-    rows.append({"item": "exact solves", "metric": name, "value": ours, "unit": "ms", "target": None, "rivals": times})
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "tanks.json").write_text(json.dumps([row | common for row in rows], indent=1) + "\n")
+    rows.append(row("exact solves", name, {OURS: difference}, target=1e-4))
+    times = {OURS: ours, "CasADi/IPOPT, one after the other": theirs}
+    rows.append(row("exact solves", "CPU time per exact solve, 20 in a batch", times, unit="ms"))
+    command = "python benchmarks/control/tanks/run.py --data dataBenchmark.csv"
+    common = harness.origin(report["versions"], command, harness.cpu(f"{os.cpu_count()} cores"))
+    harness.write(HERE / "results" / "tanks.json", [r | common for r in rows])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import problem
-from worker import compile_ahead
+from harness.timing import compile_ahead
 
 SHARED = ("A", "B", "b", "H")
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
-import common  # noqa: E402
+import harness  # noqa: E402
 import problem  # noqa: E402
 import referee  # noqa: E402
-from common import OURS, row  # noqa: E402
+from harness import OURS, row  # noqa: E402
 
 QPAX, HPIPM = "qpax", "HPIPM"
 OWN = {
@@ -64,7 +64,7 @@ def accuracy_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]
         worst[who] = float(np.max(errors)) if np.all(np.isfinite(errors)) else None
         if "both" in outputs:
             slopes[who] = slope_error(outputs["both"], truth)
-    rows = [common.solved_row(item, f"instances with inputs exact to {problem.TOLERANCE:g}", solved, batch)]
+    rows = [harness.solved_row(item, f"instances with inputs exact to {problem.TOLERANCE:g}", solved, batch)]
     rows.append(row(item, "largest error of an input", worst))
     rows.append(row(item, "relative error of derivatives", slopes, target=SLOPES))
     return [*rows, row(item, "inputs at a bound", {OURS: 100 * float(np.mean(sets))}, unit="%")]
@@ -77,11 +77,11 @@ def ratio_rows(item: str, u_max: float, record: dict[str, Any]) -> list[dict]:
     binding = u_max in BINDING
     for who in [name for name in RIVALS if name in ran]:
         for action, words in ACTIONS.items():
-            values = {name: common.paired(record, (who, action), (name, action)) for name in own}
+            values = {name: harness.paired(record, (who, action), (name, action)) for name in own}
             if any(value is not None for value in values.values()):
                 target = SPEED_UP if (who, action) == (QPAX, "forward") and binding else None
                 rows.append(row(item, f"times faster than {who}, {words}", values, target=target, better="higher"))
-    both = {who: common.paired(record, (who, "both"), (who, "forward")) for who in ran}
+    both = {who: harness.paired(record, (who, "both"), (who, "forward")) for who in ran}
     rows.append(row(item, "CPU time of forward and backward / forward", both, target=BACKWARD if binding else None))
     for k, (action, words) in enumerate(ACTIONS.items()):
         cpu = {who: 1e3 * float(np.median(ran[who]["cpu_s"][action])) for who in own}
@@ -94,15 +94,15 @@ def ratio_rows(item: str, u_max: float, record: dict[str, Any]) -> list[dict]:
 
 def main() -> None:
     """Measure all cases, print the targets, write the rows."""
-    parser = common.command_line(HERE, __doc__, problem.SEEDS)
+    parser = harness.command_line(HERE, __doc__, problem.SEEDS)
     parser.add_argument("--bounds", type=float, nargs="+", choices=problem.BOUNDS, default=list(problem.BOUNDS))
-    run = common.Run(HERE, parser, lambda args: {*problem.BOUNDS} <= {*args.bounds})
+    run = harness.Run(HERE, parser, lambda args: {*problem.BOUNDS} <= {*args.bounds})
     for seed in run.args.seeds:
         for u_max in run.args.bounds:
             item, data = item_of(u_max, seed), problem.instance(seed, u_max)
             record = run.measure(data, OWN, RIVALS)
             rows = accuracy_rows(item, data, record) + ratio_rows(item, u_max, record)
-            run.add(rows + common.time_rows(item, record, ACTIONS), record, item)
+            run.add(rows + harness.time_rows(item, record, ACTIONS), record, item)
 
 
 if __name__ == "__main__":

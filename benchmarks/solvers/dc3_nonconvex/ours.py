@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from harness.timing import compile_ahead
 from jax import Array
-from worker import compile_ahead
 
 from sciml import Program, solve, solve_batch
 from sciml.solvers import InteriorPoint

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
-import common  # noqa: E402
+import harness  # noqa: E402
 import problem  # noqa: E402
-import referee  # noqa: E402
-from common import OURS, row  # noqa: E402
+from harness import OURS, referees, row  # noqa: E402
 
 SQP, IPOPT = "sciml SQP", "IPOPT"
 OWN, RIVALS = {OURS: "ours", SQP: "ours_sqp"}, {IPOPT: "rivals.ipopt_loop"}
@@ -31,7 +30,7 @@ QUOTED_COMPILATION = {"slsqp-jax (quoted)": 19.5}  # CPU s
 def judge(data: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The optimality conditions of every answer."""
     slope = problem.slope(data, found["y"], found["eq"], found["ineq"])
-    return referee.conditions(slope, *problem.values(data, found["y"]), found["ineq"])
+    return referees.conditions(slope, *problem.values(data, found["y"]), found["ineq"])
 
 
 def accuracy_rows(item: str, seed: int, data: dict[str, np.ndarray], record: dict[str, Any]) -> list[dict]:
@@ -85,14 +84,14 @@ def time_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]) ->
     count = lambda who: int(data["timed"]) if who == IPOPT else len(data["x"])
     rows = []
     for who, words in ((OURS, item), (SQP, f"{item}, SQP")):
-        for kind, label in common.TIMES.items():
-            ratio = common.paired(record, (IPOPT, "batch"), (who, "batch"), kind)
+        for kind, label in harness.TIMES.items():
+            ratio = harness.paired(record, (IPOPT, "batch"), (who, "batch"), kind)
             if ratio is not None:
                 target = FASTER if (who, kind) == (OURS, "cpu_s") else None
                 value = {OURS: ratio * count(who) / count(IPOPT)}
                 rows.append(row(words, f"times less {label} than IPOPT", value, target=target, better="higher"))
-    for kind in common.TIMES:
-        times = common.quantile_rows(item, "an instance in a batch", record, "batch", kind, count=count)
+    for kind in harness.TIMES:
+        times = harness.quantile_rows(item, "an instance in a batch", record, "batch", kind, count=count)
         times[0]["rivals"] |= QUOTED_TIME if kind == "cpu_s" else {}
         rows += times
     alone = {who: 1e3 * float(np.median(r["cpu_s"]["one"])) for who, r in found.items()}
@@ -107,11 +106,11 @@ def time_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]) ->
 
 def main() -> None:
     """Measure the seeds, print the targets, write the rows."""
-    parser = common.command_line(HERE, __doc__, problem.SEEDS)
+    parser = harness.command_line(HERE, __doc__, problem.SEEDS)
     parser.add_argument("--lanes", type=int, default=problem.TESTED, help="instances to test, counted from the last")
     parser.add_argument("--sequential", type=int, default=SEQUENTIAL, help="instances that IPOPT solves")
     parser.add_argument("--timed", type=int, default=TIMED, help="of these, the ones in a timed call")
-    run = common.Run(HERE, parser, lambda args: args.lanes == problem.TESTED)
+    run = harness.Run(HERE, parser, lambda args: args.lanes == problem.TESTED)
     for seed in run.args.seeds:
         item = f"{run.args.lanes} instances, seed {seed}"
         data = problem.instance(seed, run.args.lanes, run.args.sequential, run.args.timed)

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
-import common  # noqa: E402
+import harness  # noqa: E402
 import problem  # noqa: E402
-import referee  # noqa: E402
-from common import OURS, row  # noqa: E402
+from harness import OURS, referees, row  # noqa: E402
 
 MOREAU, EXPLICIT, IMPLICIT, PROXQP, OSQP = "Moreau", "qpax explicit", "qpax implicit", "ProxQP", "OSQP"
 OWN = {OURS: "ours", "sciml, ADMM": "ours_admm"}
@@ -57,7 +56,7 @@ def gradient_error(data: dict[str, np.ndarray], outputs: dict[str, dict[str, np.
     dimensions = {"Q": 2, "A": 2, "G": 2}
     for i in np.linspace(0, len(data["b"]) - 1, SAMPLE).astype(int):
         one = {name: v[i] if v.ndim > dimensions.get(name, 1) else v for name, v in data.items()}
-        truth = referee.gradient(one, found["z"][i], found["ineq"][i], one["weight"])
+        truth = referees.gradient(one, found["z"][i], found["ineq"][i], one["weight"])
         worst = max(worst, *(np.max(np.abs(slopes[k][i] - truth[k])) / np.max(np.abs(truth[k])) for k in truth))
     return float(worst)
 
@@ -70,15 +69,15 @@ def accuracy_rows(item: str, case: str, seed: int, data: dict[str, np.ndarray], 
     solved, largest, violation, objective, slopes, steps = {}, {}, {}, {}, {}, {}
     for who, report in record["contestants"].items():
         found = {name: value.astype(np.float64) for name, value in report["outputs"]["forward"].items()}
-        parts = referee.residuals(data, found["z"], found["eq"], found["ineq"])
+        parts = referees.residuals(data, found["z"], found["eq"], found["ineq"])
         solved[who] = int(np.sum(parts["largest"] <= 1.01 * tolerance))
         largest[who], violation[who] = float(np.max(parts["largest"])), float(np.max(parts["violation"]))
-        objective[who] = float(np.mean(referee.objective(data, found["z"])))
+        objective[who] = float(np.mean(referees.objective(data, found["z"])))
         if "steps" in found:
             steps[who] = float(np.max(found["steps"]))
         if "backward" in report["outputs"]:
             slopes[who] = gradient_error(data, report["outputs"])
-    rows = [common.solved_row(item, f"instances solved at {tolerance:g}", solved, lanes)]
+    rows = [harness.solved_row(item, f"instances solved at {tolerance:g}", solved, lanes)]
     rows.append(row(item, "largest residual", largest))
     limit = VIOLATION if "float64" in case else None
     rows.append(row(item, "largest violation", violation, target=limit))
@@ -95,12 +94,12 @@ def ratio_rows(item: str, case: str, record: dict[str, Any]) -> list[dict]:
     rows = []
     for who in [name for name in record["contestants"] if name not in OWN]:
         for action, words in ACTIONS.items():
-            ratios = {name: common.paired(record, (name, action), (who, action)) for name in OWN}
+            ratios = {name: harness.paired(record, (name, action), (who, action)) for name in OWN}
             if ratios[OURS] is None:
                 continue
             targets = {"forward": FORWARD, "backward": BACKWARD} if (who, case) == (MOREAU, "float64, shared") else {}
             rows.append(row(item, f"CPU time / that of {who}, {words}", ratios, target=targets.get(action)))
-        faster = {name: common.paired(record, (who, "forward"), (name, "forward")) for name in OWN}
+        faster = {name: harness.paired(record, (who, "forward"), (name, "forward")) for name in OWN}
         if (who, case) == (IMPLICIT, "float32, shared"):
             rows.append(row(item, f"times faster than {who}", faster, target=SPEED_UP, better="higher"))
     return rows
@@ -108,17 +107,17 @@ def ratio_rows(item: str, case: str, record: dict[str, Any]) -> list[dict]:
 
 def main() -> None:
     """Measure all cases, print the targets, write the rows."""
-    parser = common.command_line(HERE, __doc__, problem.SEEDS)
+    parser = harness.command_line(HERE, __doc__, problem.SEEDS)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--lanes", type=int, default=problem.TESTED, help="instances to test, counted from the last")
-    run = common.Run(HERE, parser, lambda args: {*CASES} <= {*args.cases} and args.lanes == problem.TESTED)
+    run = harness.Run(HERE, parser, lambda args: {*CASES} <= {*args.cases} and args.lanes == problem.TESTED)
     for seed in run.args.seeds:
         for case in run.args.cases:
             item, data = f"{case}, seed {seed}", instance(case, seed, run.args.lanes)
             rivals = {who: RIVALS[who] for who in CASES[case]}
             record = run.measure(data, OWN, rivals, x64="float64" in case)
             rows = accuracy_rows(item, case, seed, data, record) + ratio_rows(item, case, record)
-            run.add(rows + common.time_rows(item, record, ACTIONS), record, item)
+            run.add(rows + harness.time_rows(item, record, ACTIONS), record, item)
 
 
 if __name__ == "__main__":

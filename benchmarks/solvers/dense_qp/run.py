@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
-import common  # noqa: E402
+import harness  # noqa: E402
 import problem  # noqa: E402
-import referee  # noqa: E402
-from common import OURS, row  # noqa: E402
+from harness import OURS, referees, row  # noqa: E402
 
 EXPLICIT, IMPLICIT, PROXQP = "qpax explicit", "qpax implicit", "ProxQP"
 OWN = {OURS: "ours"}
@@ -29,11 +28,11 @@ def rows_of(item: str, batch: int, data: dict[str, np.ndarray], record: dict[str
     solved, largest = {}, {}
     for who, report in record["contestants"].items():
         found = report["outputs"]["forward"]
-        residual = referee.residuals(data, found["z"], found["eq"], found["ineq"])["largest"]
+        residual = referees.residuals(data, found["z"], found["eq"], found["ineq"])["largest"]
         solved[who], largest[who] = int(np.sum(residual <= 1.01 * problem.TOLERANCE)), float(np.max(residual))
-    rows = [common.solved_row(item, f"instances solved at {problem.TOLERANCE:g}", solved, batch)]
+    rows = [harness.solved_row(item, f"instances solved at {problem.TOLERANCE:g}", solved, batch)]
     rows.append(row(item, "largest residual", largest))
-    ratios = {who: common.paired(record, (who, "forward"), (OURS, "forward")) for who in (EXPLICIT, IMPLICIT, PROXQP)}
+    ratios = {who: harness.paired(record, (who, "forward"), (OURS, "forward")) for who in (EXPLICIT, IMPLICIT, PROXQP)}
     qpax = [ratios[who] for who in (EXPLICIT, IMPLICIT) if ratios[who] is not None]
     target = SPEED_UP if batch >= FROM else SPEED_UP_ONE if batch == 1 else None
     rows.append(
@@ -41,7 +40,7 @@ def rows_of(item: str, batch: int, data: dict[str, np.ndarray], record: dict[str
     )
     rows.append(row(item, f"times faster than {PROXQP}", {OURS: ratios[PROXQP]}, better="higher"))
     rows = [r for r in rows if r["value"] is not None or r["target"] is not None]
-    return rows + common.time_rows(item, record, {"forward": "the batch"})
+    return rows + harness.time_rows(item, record, {"forward": "the batch"})
 
 
 def crossover(rows: list[dict], n: int, seed: int) -> float | None:
@@ -62,10 +61,10 @@ def item_of(n: int, batch: int, seed: int) -> str:
 
 def main() -> None:
     """Measure all cases, print the targets, write the rows."""
-    parser = common.command_line(HERE, __doc__, problem.SEEDS, each="contestant and case")
+    parser = harness.command_line(HERE, __doc__, problem.SEEDS, each="contestant and case")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(problem.SIZES))
     parser.add_argument("--largest", type=int, default=4096, help="largest batch")
-    run = common.Run(HERE, parser, lambda args: {*problem.SIZES} <= {*args.sizes} and args.largest >= 4096)
+    run = harness.Run(HERE, parser, lambda args: {*problem.SIZES} <= {*args.sizes} and args.largest >= 4096)
     for seed in run.args.seeds:
         for n in run.args.sizes:
             for batch in [b for b in problem.BATCHES[n] if b <= run.args.largest]:

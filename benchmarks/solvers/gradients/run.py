@@ -6,16 +6,16 @@ Rows go to `results/gradients.json` as they come and replace those of the same i
 """
 
 import argparse
-import datetime
-import importlib.metadata
-import json
 import os
-import platform
+import sys
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parents[2])]
 
+import harness  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
@@ -26,9 +26,6 @@ from jax.flatten_util import ravel_pytree  # noqa: E402
 from sciml import solve  # noqa: E402
 from sciml.solvers import ADMM, BoxNewton, derivative_health, InteriorPointQP  # noqa: E402
 
-HERE = Path(__file__).resolve().parent
-COMMAND = "python benchmarks/solvers/gradients/run.py"
-PACKAGES = ("jax", "jaxlib", "equinox", "optimistix", "numpy")
 TARGETS = {"float64": 1e-6, "float32": 1e-3}
 MARGIN = 1e-4  # of strictly complementary instances
 FLAG = {"float64": 1e-3, "float32": 3e-2}  # a margin up to this, reported by the library, is a flag
@@ -166,16 +163,9 @@ def measured(name: str, question: problem.Question, solver: Any, precision: str,
 
 def store(rows: list[Row]) -> None:
     """Rows beside those of other items."""
-    versions = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
-    common = {
-        "unit": "1", "better": "lower", "rivals": {}, "versions": versions, "command": COMMAND,
-        "device": f"{platform.machine().replace('_', '-')} CPU", "date": datetime.date.today().isoformat(),
-    }  # fmt: skip
-    path = HERE / "results" / "gradients.json"
-    path.parent.mkdir(exist_ok=True)
-    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    kept = {(row["item"], row["metric"]): row for row in [*old, *({**common, **row} for row in rows)]}
-    path.write_text(json.dumps(list(kept.values()), indent=1) + "\n", encoding="utf-8")
+    origin = harness.origin(harness.versions(), harness.command(HERE, rivals=False), harness.cpu(""))
+    common = {"unit": "1", "better": "lower", "rivals": {}, **origin}
+    harness.merge(HERE / "results" / "gradients.json", [{**common, **row} for row in rows])
 
 
 def main() -> None:

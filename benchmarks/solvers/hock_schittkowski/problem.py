@@ -12,7 +12,6 @@ import csv
 import importlib
 import importlib.util
 import json
-import os
 import sys
 import types
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import data_folder
 
 HERE = Path(__file__).resolve().parent
 TOLERANCE = 1e-6  # the referee's, for every optimality condition, unscaled
@@ -37,9 +37,7 @@ def names() -> list[str]:
 
 def facts() -> dict[str, dict[str, Any]]:
     """What is verified of some of them, by name; nothing where the data folder is absent."""
-    named = os.environ.get("SCIML_DATA")
-    data = Path(named) if named else Path(__file__).resolve().parents[4] / "shared" / "data"
-    path = data / "hock_schittkowski" / "hs_facts.json"
+    path = data_folder() / "hock_schittkowski" / "hs_facts.json"
     if not path.is_file():
         print(f"no verified optima: {path} is absent; set SCIML_DATA to the folder that holds it", file=sys.stderr)
         return {}

@@ -9,23 +9,22 @@ interrupted run continues where it stopped. With `--names` or `--only` the rows 
 
 import argparse
 import json
-import os
 import select
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
-import common  # noqa: E402
+import harness  # noqa: E402
 import problem  # noqa: E402
-from common import row  # noqa: E402
+from harness import row  # noqa: E402
 
-COMMAND = "python benchmarks/solvers/hock_schittkowski/run.py --rivals-python PATH"
 CONTESTANTS = {
     "InteriorPoint": ("ours", "interior_point"),
     "SQP": ("ours", "sqp"),
@@ -38,15 +37,13 @@ OURS = ("InteriorPoint", "SQP", "AugmentedLagrangian")
 LIMIT = 300.0  # seconds of wall time for one problem, compilation included
 TARGET = 55  # of the 60 verified optima
 # Hundreds of programs run once each, so that compile time matters: this halves it. Fewer optimisations still
-# (`--xla_backend_optimization_level=0`) make the compilation of HS70 hang.
-QUICK = "--xla_cpu_use_fusion_emitters=false"
+# (`--xla_backend_optimization_level=0`) make the compilation of HS70 hang. A later jaxlib does not know the flag.
+QUICK = "--xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else ""
 
 
 def environment() -> dict[str, str]:
-    """One thread, float64, the question's folder and the repository on the path."""
-    paths = os.pathsep.join([str(HERE), str(HERE.parents[2])])
-    flags = f"{common.ONE_THREAD['XLA_FLAGS']} {QUICK}"
-    return {**os.environ, **common.ONE_THREAD, "XLA_FLAGS": flags, "JAX_ENABLE_X64": "1", "PYTHONPATH": paths}
+    """One thread, float64, quick to compile."""
+    return harness.child(HERE, XLA_FLAGS=f"{harness.ONE_THREAD['XLA_FLAGS']} {QUICK}")
 
 
 def collect(python: str, who: str, names: list[str], path: Path) -> None:
@@ -95,7 +92,7 @@ def verdicts(python: str, names: list[str], folder: Path) -> dict[str, dict[str,
 
 def beside(values: dict[str, float], who: str) -> dict[str, float | None]:
     """One of our solvers and the rivals."""
-    return {common.OURS: values.get(who), **{name: value for name, value in values.items() if name not in OURS}}
+    return {harness.OURS: values.get(who), **{name: value for name, value in values.items() if name not in OURS}}
 
 
 def group_rows(item: str, judged: dict[str, dict[str, dict[str, Any]]], names: list[str]) -> list[dict[str, Any]]:
@@ -173,15 +170,15 @@ def arguments() -> argparse.Namespace:
 
 def versions(python: str) -> dict[str, str]:
     """Of the packages in the environment that ran."""
-    code = "import json, worker; print(json.dumps(worker.versions()))"
-    env = {**environment(), "PYTHONPATH": str(HERE.parent)}
-    return json.loads(subprocess.run([python, "-c", code], env=env, stdout=subprocess.PIPE, check=True).stdout)
+    code = "import harness, json; print(json.dumps(harness.versions(imported=False)))"
+    done = subprocess.run([python, "-c", code], env=environment(), stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
 
 
 def main() -> None:
     """Collect, judge, print, write."""
     args = arguments()
-    common.pin(args.core)
+    harness.pin(args.core)
     names = args.names or problem.names()
     facts = {name: fact for name, fact in problem.facts().items() if name in names}
     for who in args.only or CONTESTANTS:
@@ -192,12 +189,12 @@ def main() -> None:
     rows += group_rows(f"{len(schittkowski)} of Hock & Schittkowski", judged, schittkowski)
     rows += group_rows(f"all {len(names)}", judged, names) + time_rows(judged, names)
     record = {"versions": versions(args.rivals_python), "failures": []}
-    rows = common.finish([r for r in rows if r["value"] is not None], record, COMMAND)
+    rows = harness.finish([r for r in rows if r["value"] is not None], record, harness.command(HERE))
     print("\n".join(failures(judged)))
-    common.show(rows)
+    harness.show(rows)
     if args.out is not None:
-        common.write(args.out, rows)
-        common.write(args.raw / "verdicts.json", judged)
+        harness.write(args.out, rows)
+        harness.write(args.raw / "verdicts.json", judged)
 
 
 if __name__ == "__main__":

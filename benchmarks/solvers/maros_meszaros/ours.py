@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import problem
-from worker import compile_ahead
+from harness.timing import compile_ahead
 
 from sciml.programs import QuadraticProgram
 from sciml.solvers import InteriorPointQP, solve

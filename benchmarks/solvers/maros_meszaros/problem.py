@@ -5,10 +5,10 @@ The folder is `maros_meszaros` in `SCIML_DATA`, or in `../shared/data` beside th
 """
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
+from harness import data_folder
 
 MOST_VARIABLES = 200
 INFINITE = 9e19  # larger magnitudes stand for infinity
@@ -20,9 +20,7 @@ Arrays = dict[str, np.ndarray]
 
 def folder() -> Path:
     """Where the problems are."""
-    named = os.environ.get("SCIML_DATA")
-    data = Path(named) if named else Path(__file__).resolve().parents[4] / "shared" / "data"
-    return data / "maros_meszaros"
+    return data_folder() / "maros_meszaros"
 
 
 def names() -> list[str]:

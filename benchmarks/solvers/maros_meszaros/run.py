@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
-import common  # noqa: E402
+import harness  # noqa: E402
 import problem  # noqa: E402
-from common import OURS, row  # noqa: E402
+from harness import OURS, row  # noqa: E402
 
 OWN = {OURS: "ours"}
 RIVALS = {"ProxQP": "rivals.proxqp_dense", "PIQP": "rivals.piqp_dense"}
@@ -42,7 +42,7 @@ def rows_of(
         solved = {who: sum(v["largest"] <= level for v in judged.values()) for who, judged in found.items()}
         target = SOLVED if (case, level) == ("float64", problem.TOLERANCE) else None
         words = f"problems of {len(data)} solved at {level:g}"
-        rows.append(common.solved_row(case, words, solved, len(data), target=target))
+        rows.append(harness.solved_row(case, words, solved, len(data), target=target))
     rows += [
         row(
             f"{case}, {name}",
@@ -78,9 +78,9 @@ def finite(rows: list[dict]) -> list[dict]:
 
 def main() -> None:
     """Measure both precisions, print the targets, write the rows."""
-    parser = common.command_line(HERE, __doc__, budget=5.0, each="contestant and problem")
+    parser = harness.command_line(HERE, __doc__, budget=5.0, each="contestant and problem")
     parser.add_argument("--names", nargs="+", help="problems (default: all small ones)")
-    run = common.Run(HERE, parser, lambda args: not args.names)
+    run = harness.Run(HERE, parser, lambda args: not args.names)
     data = problem.problems(problem.instance())
     data = {name: data[name] for name in run.args.names or data}
     arrays = {f"{name}.{key}": value for name, one in data.items() for key, value in one.items()}

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
-import common  # noqa: E402
+import harness  # noqa: E402
 import problem  # noqa: E402
 import referee  # noqa: E402
-from common import OURS, row  # noqa: E402
+from harness import OURS, row  # noqa: E402
 
 SQP, IPOPT, FATROP = "sciml, SQP", "IPOPT", "fatrop"
 OWN = {OURS: "ours", SQP: "ours_sqp"}
@@ -43,7 +43,7 @@ def accuracy_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]
         worst[who] = {name: max(one[name] for one in judged) for name in judged[0]}
         objective[who] = np.array([referee.objective(data, i, found["x"][i], found["u"][i]) for i in range(batch)])
         steps[who] = float(np.mean(found["steps"]))
-    rows = [common.solved_row(item, f"instances solved at {limit:g}", solved, batch)]
+    rows = [harness.solved_row(item, f"instances solved at {limit:g}", solved, batch)]
     for part in ("defect", "bounds", "stationarity and complementarity"):
         rows.append(row(item, f"largest residual: {part}", {who: found[part] for who, found in worst.items()}))
     if IPOPT in objective:
@@ -62,7 +62,7 @@ def ratio_rows(item: str, batch: int, record: dict[str, Any]) -> list[dict]:
     rows.append(row(item, "CPU time for an instance", per, unit="ms"))
     for who in (IPOPT, FATROP):
         names = [name for name in (OURS, SQP) if name in record["contestants"]]
-        values = {name: common.paired(record, (who, "forward"), (name, "forward")) for name in names}
+        values = {name: harness.paired(record, (who, "forward"), (name, "forward")) for name in names}
         target = SPEED_UP if who == IPOPT and batch >= FROM else None
         new = row(item, f"times faster than {who}", values, target=target, better="higher")
         rows += [new] if new["value"] is not None or target is not None else []
@@ -98,18 +98,18 @@ def complete(args: argparse.Namespace) -> bool:
 
 def main() -> None:
     """Measure all cases, print the targets, write the rows."""
-    parser = common.command_line(HERE, __doc__, problem.SEEDS, each="contestant and case")
+    parser = harness.command_line(HERE, __doc__, problem.SEEDS, each="contestant and case")
     parser.add_argument("--batches", type=int, nargs="+", default=list(problem.BATCHES))
     parser.add_argument("--longest", type=int, default=max(problem.HORIZONS), help="longest horizon")
     parser.add_argument("--most", type=int, default=problem.MOST_STAGES, help="most stages of a batch, N times batch")
-    run = common.Run(HERE, parser, complete)
+    run = harness.Run(HERE, parser, complete)
     for seed in run.args.seeds:
         for batch in run.args.batches:
             for horizon in [n for n in problem.HORIZONS if n <= run.args.longest and n * batch <= run.args.most]:
                 item, data = item_of(horizon, batch, seed), problem.instance(seed, horizon, batch)
                 record = run.measure(data, OWN, RIVALS)
                 rows = accuracy_rows(item, data, record) + ratio_rows(item, batch, record)
-                run.add(rows + common.time_rows(item, record, {"forward": "the batch"}), record, item)
+                run.add(rows + harness.time_rows(item, record, {"forward": "the batch"}), record, item)
             run.add(exponents(run.rows, batch, seed), record)
 
 

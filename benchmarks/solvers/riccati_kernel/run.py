@@ -3,24 +3,20 @@
 python benchmarks/solvers/riccati_kernel/run.py
 """
 
+import argparse
 import os
-
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-import argparse  # noqa: E402
-import datetime  # noqa: E402
-import importlib.metadata  # noqa: E402
-import json  # noqa: E402
-import platform  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[2])]
+sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parents[2])]
 
+import harness  # noqa: E402
+
+os.environ.update(harness.ONE_THREAD)
 import contestants  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
@@ -29,7 +25,6 @@ import problem  # noqa: E402
 
 from sciml.solvers import _riccati, _small  # noqa: E402
 
-COMMAND = "python benchmarks/solvers/riccati_kernel/run.py"
 REPETITIONS = 10
 SHORTEST = 0.05  # seconds; a repetition is as many calls as this takes
 OURS, ASSOCIATIVE, PLAIN, CONDENSED = "sciml", "sciml, associative", "jnp.linalg in the scan", "dense condensed"
@@ -62,17 +57,8 @@ def timings(functions: dict[str, Callable], inputs: Any, batch: int) -> dict[str
 
 def row(item: str, metric: str, unit: str, values: dict[str, float | None], **rest: Any) -> dict[str, Any]:
     """One row of results; the first contestant is ours."""
-    (_, value), *rivals = values.items()
-    shared = {
-        "failures": 0,
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "equinox", "numpy")},
-        "device": f"{platform.machine().replace('_', '-')} CPU, 1 thread",
-        "date": datetime.date.today().isoformat(),
-        "command": COMMAND,
-    }
-    base = {"item": item, "metric": metric, "value": value, "unit": unit, "target": None, "better": "lower"}
-    return {**base, "rivals": dict(rivals), **shared, **rest}
+    origin = harness.origin(harness.versions(), harness.command(HERE, rivals=False))
+    return {**harness.row(item, metric, values, ours=next(iter(values)), unit=unit, **rest), **origin}
 
 
 def rows_of(item: str, what: str, reports: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -156,8 +142,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "riccati_kernel.json")
     args = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    harness.pin()
     rows: list[dict[str, Any]] = []
     tasks = [(kernel, (case, batch)) for case in problem.CASES[: args.cases] for batch in problem.BATCHES]
     tasks += [(small, (n, batch)) for n in problem.SMALL_SIZES for batch in problem.SMALL_BATCHES]
@@ -166,10 +151,7 @@ def main() -> None:
         for r in new:
             if "quartile" not in r["metric"]:
                 print(r["item"], r["metric"], r["value"], r["rivals"], flush=True)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = args.out.with_suffix(".tmp")
-        temporary.write_text(json.dumps(rows + linearity(rows), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(args.out)
+        harness.write(args.out, rows + linearity(rows))
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
-import common  # noqa: E402
+import harness  # noqa: E402
 import problem  # noqa: E402
-import referee  # noqa: E402
-from common import OURS, row  # noqa: E402
+from harness import OURS, referees, row  # noqa: E402
 
 SQP, IPOPT = "sciml SQP", "IPOPT"
 OWN, RIVALS = {OURS: "ours", SQP: "ours_sqp"}, {IPOPT: "rivals.ipopt_loop"}
@@ -29,7 +28,7 @@ def judge(data: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str
     """The optimality conditions of every answer."""
     values = problem.constraints(data, found["z"])
     slope = problem.slope(data, found["z"], found["ineq"])
-    return referee.conditions(slope, np.zeros((len(values), 0)), values, found["ineq"])
+    return referees.conditions(slope, np.zeros((len(values), 0)), values, found["ineq"])
 
 
 def accuracy_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]) -> list[dict]:
@@ -43,7 +42,7 @@ def accuracy_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]
     largest = lambda name: {who: float(np.max(judged[who][name][claimed[who]], initial=0.0)) for who in outputs}
     mean = {who: float(np.mean(problem.objective(data, found["z"]))) for who, found in outputs.items()}
     return [
-        common.solved_row(item, f"instances solved at {RESIDUAL:g}", solved, count),
+        harness.solved_row(item, f"instances solved at {RESIDUAL:g}", solved, count),
         row(item, "claimed successes that the referee rejects", false, target=0),
         row(item, "largest residual of the claimed successes", largest("largest")),
         row(item, "largest violation of the claimed successes", largest("violation")),
@@ -84,12 +83,12 @@ def time_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]) ->
     """Times of one instance, and how many times more instances are solved in the same time."""
     count = lambda who: int(data["timed"]) if who == IPOPT else len(data["a"])
     rows = []
-    for kind, label in common.TIMES.items():
-        ratios = {who: common.paired(record, (IPOPT, "solve"), (who, "solve"), kind) for who in OWN}
+    for kind, label in harness.TIMES.items():
+        ratios = {who: harness.paired(record, (IPOPT, "solve"), (who, "solve"), kind) for who in OWN}
         values = {who: ratio * count(who) / count(IPOPT) for who, ratio in ratios.items() if ratio is not None}
         words = f"times more instances in the same {label} than IPOPT"
         rows.append(row(item, words, values, target=FASTER, better="higher"))
-        rows += common.quantile_rows(item, "an instance", record, "solve", kind, unit="µs", count=count)
+        rows += harness.quantile_rows(item, "an instance", record, "solve", kind, unit="µs", count=count)
     compiles = {who: r["compile_s"]["solve"] for who, r in record["contestants"].items()}
     rows.append(row(item, "CPU time of the compilation", compiles, unit="s"))
     return [r for r in rows if r["value"] is not None or r["rivals"]]
@@ -97,10 +96,10 @@ def time_rows(item: str, data: dict[str, np.ndarray], record: dict[str, Any]) ->
 
 def main() -> None:
     """Measure the seeds, print the targets, write the rows."""
-    parser = common.command_line(HERE, __doc__, problem.SEEDS, each="contestant")
+    parser = harness.command_line(HERE, __doc__, problem.SEEDS, each="contestant")
     parser.add_argument("--count", type=int, default=problem.INSTANCES, help="instances")
     parser.add_argument("--timed", type=int, default=TIMED, help="instances of a timed call of IPOPT")
-    run = common.Run(HERE, parser, lambda args: args.count == problem.INSTANCES)
+    run = harness.Run(HERE, parser, lambda args: args.count == problem.INSTANCES)
     for seed in run.args.seeds:
         item = f"{run.args.count} instances, seed {seed}"
         data = problem.instance(seed, run.args.count, run.args.timed)

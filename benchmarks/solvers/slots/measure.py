@@ -2,9 +2,7 @@
 
 import argparse
 import gc
-import importlib.metadata
 import json
-import platform
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import problem
 import referee
+from harness import versions
 
 from sciml import solve, solve_batch
 from sciml.solvers import InteriorPoint
 
-PACKAGES = ("jax", "jaxlib", "equinox", "optimistix", "numpy")
 COMPILATIONS = 3
 REPETITIONS = 10
 MAX_STEPS = 256
@@ -104,8 +102,7 @@ def main() -> None:
         "slow_share": float(np.mean(steps >= 10 * np.median(steps))),
         "least_hard_steps": int(steps[hard].min()),
     }
-    versions = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
-    print(json.dumps({"contestants": reports, "facts": facts, "versions": versions}))
+    print(json.dumps({"contestants": reports, "facts": facts, "versions": versions()}))
 
 
 if __name__ == "__main__":

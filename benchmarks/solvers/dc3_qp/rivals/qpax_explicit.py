@@ -1,7 +1,7 @@
 """qpax with its explicit backend, the default."""
 
 import problem
-import qpax_batch
+from harness.quadratic import qpax_batch
 
 
 def prepare(data):

@@ -1,7 +1,7 @@
 """qpax with its implicit backend, made for float32."""
 
 import problem
-import qpax_batch
+from harness.quadratic import qpax_batch
 
 
 def prepare(data):

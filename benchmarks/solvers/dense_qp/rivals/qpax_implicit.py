@@ -1,9 +1,9 @@
 """qpax with its implicit backend."""
 
 import problem
-import qpax_batch
+from harness.quadratic import qpax_batch
 
 
 def prepare(data):
     """Forward."""
-    return qpax_batch.actions(data, "i", problem.TOLERANCE, gradients=False)
+    return qpax_batch.actions(data, "i", problem.TOLERANCE, derivatives=())

@@ -1,14 +1,13 @@
-"""The machinery of the questions about solvers: generators, referees, workers and rows."""
+"""Generators and referees of the questions about quadratic programs."""
 
 import importlib.util
-import json
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from harness import referees as referee
 
 SOLVERS = Path(__file__).resolve().parents[2] / "benchmarks" / "solvers"
 
@@ -23,7 +22,6 @@ def load(path: str) -> ModuleType:
     return module
 
 
-common, referee = load("common"), load("referee")
 dc3, dense, maros = load("dc3_qp/problem"), load("dense_qp/problem"), load("maros_meszaros/problem")
 
 
@@ -95,75 +93,3 @@ def test_rows_of_maros_meszaros_survive_the_split() -> None:
     assert found["largest"] == pytest.approx(0.0, abs=1e-12)
     assert found["objective"] == pytest.approx(4.75)
     assert maros.judge(data, np.array([0.5, np.nan]), y)["largest"] == np.inf
-
-
-CONTESTANT = """
-def prepare(data):
-    def broken():
-        raise SystemExit(3)
-    return {"double": lambda: {"y": 2 * data["x"]}, **({"broken": broken} if "broken" in data else {})}, {"double": 0.5}
-"""
-
-
-def test_contestants_take_turns_and_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine.py").write_text(CONTESTANT)
-    (tmp_path / "theirs.py").write_text(CONTESTANT.replace('if "broken" in data', "if True"))
-    monkeypatch.setattr(common, "SHORTEST", 1e-6)
-    monkeypatch.setattr(common, "REPETITIONS", 3)
-    contestants = {"sciml": (sys.executable, "mine"), "other": (sys.executable, "theirs")}
-    record = common.measure(contestants, tmp_path, {"x": np.arange(3.0)}, budget=0.1)
-    assert record["failures"] == ["other"]
-    report = record["contestants"]["sciml"]
-    np.testing.assert_array_equal(report["outputs"]["double"]["y"], [0.0, 2.0, 4.0])
-    assert len(report["cpu_s"]["double"]) == 3 and report["compile_s"] == {"double": 0.5}
-    rows = common.finish(common.time_rows("item", record, {"double": "doubling"}), record, "command")
-    assert {row["metric"] for row in rows} >= {"CPU time of doubling", "compile time of doubling"}
-    assert all(row["failures"] == 1 for row in rows)
-
-
-@pytest.mark.parametrize(
-    ("words", "stored"),
-    [
-        ("--rivals-python x", True),
-        ("--rivals-python x --seeds 2 1 0", True),
-        ("--rivals-python x --seeds 0", False),
-        ("--rivals-python x --lanes 5", False),
-        ("", False),
-    ],
-)
-def test_only_a_complete_run_is_stored_by_default(
-    words: str, stored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(common, "pin", lambda core: None)
-    monkeypatch.setattr(sys, "argv", ["run.py", *words.split()])
-    folder = tmp_path / "question"
-    parser = common.command_line(folder, "words", (0, 1))
-    parser.add_argument("--lanes", type=int, default=8)
-    run = common.Run(folder, parser, lambda args: args.lanes == 8)
-    record = {"contestants": {"sciml": {"outputs": {}}}, "failures": [], "versions": {}}
-    run.add([common.solved_row("i", "solved", {"sciml": 2}, 3)], record, "case", verdicts=4)
-    run.add([common.row("i", "m", {"sciml": 1.0})], record)
-    assert run.args.out == (folder / "results" / "question.json" if stored else None)
-    assert folder.exists() == stored
-    assert [(row["target"], row["failures"]) for row in run.rows] == [(3, 1), (None, 0)]
-    if stored:
-        assert json.loads(run.args.out.read_text()) == run.rows
-        raw = json.loads((folder / "results" / "raw" / "question.json").read_text())
-        assert raw["case"]["verdicts"] == 4 and raw["case"]["contestants"] == {"sciml": {}}
-
-
-def test_ratios_are_paired() -> None:
-    record = {"contestants": {"sciml": {"cpu_s": {"a": [1.0, 4.0, 3.0]}}, "x": {"cpu_s": {"a": [2.0, 4.0]}}}}
-    assert common.paired(record, ("sciml", "a"), ("x", "a")) == 0.75
-    assert common.paired(record, ("sciml", "a"), ("y", "a")) is None
-
-
-def test_rows_have_what_the_report_expects() -> None:
-    rows = common.finish([common.row("i", "m", {"sciml": 1.0, "x": 2.0})], {"failures": [], "versions": {}}, "c")
-    fields = "item metric value unit target better rivals failures versions device date command"
-    assert set(rows[0]) == set(fields.split()) and rows[0]["rivals"] == {"x": 2.0}
-
-
-def test_one_thread_is_asked_of_every_library() -> None:
-    assert {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS"} <= set(common.ONE_THREAD)
-    assert os.path.isfile(SOLVERS / "worker.py")

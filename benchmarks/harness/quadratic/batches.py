@@ -1,15 +1,18 @@
 """What the JAX contestants share: compiled actions on a batch of QPs, from a function for one instance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from worker import Action, compile_ahead
+
+from harness.timing import compile_ahead
 
 NAMES = ("Q", "q", "A", "b", "G", "h")
 DIMENSIONS = {"Q": 2, "q": 1, "A": 2, "b": 1, "G": 2, "h": 1}  # of one instance
 
-Result = tuple[dict[str, Action], dict[str, float]]
+DERIVATIVES = ("both", "backward", "backward_all")
+
+Result = tuple[dict[str, Callable[[], Any]], dict[str, float]]
 
 
 def split(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -25,10 +28,12 @@ def forward(solution: Callable[[Any, Any], Any], shared: Any, batched: dict[str,
     return {"forward": run}, {"forward": seconds}
 
 
-def backward(value: Callable[[Any, Any], Any], shared: Any, batched: dict[str, Any], weight: Any) -> Result:
+def backward(
+    value: Callable[[Any, Any], Any], shared: Any, batched: dict[str, Any], weight: Any, names: Sequence[str]
+) -> Result:
     """Derivatives of `sum(weight * value(shared, p))`: forward and backward at once; backward of a stored forward.
 
-    `both` and `backward` are for `q` and `b` of each instance, `backward_all` for every array.
+    `both` and `backward` are for `q` and `b` of each instance, `backward_all` for every array; `names` are the wanted.
     """
     weight = jax.numpy.asarray(weight)
     chosen = {name: batched[name] for name in ("q", "b")}
@@ -47,8 +52,11 @@ def backward(value: Callable[[Any, Any], Any], shared: Any, batched: dict[str, A
         return few(shared, fixed, chosen)(weight)[0]
 
     actions, seconds = {}, {}
-    actions["both"], seconds["both"] = compile_ahead(at_once, shared, fixed, chosen, weight)
+    if "both" in names:
+        actions["both"], seconds["both"] = compile_ahead(at_once, shared, fixed, chosen, weight)
     for name, pulls in (("backward", few), ("backward_all", every)):
+        if name not in names:
+            continue
         pull = jax.block_until_ready(jax.jit(pulls)(shared, fixed, chosen))
         run, seconds[name] = compile_ahead(lambda pull, w: pull(w), pull, weight)
         actions[name] = lambda run=run: run()[-1]  # all are computed; `q` and `b` are returned

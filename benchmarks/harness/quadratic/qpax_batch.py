@@ -1,11 +1,12 @@
 """A batch of quadratic programs with qpax, as it documents its batches: `jit(vmap(...))`."""
 
-import batches
 import qpax
 
+from harness.quadratic import batches
 
-def actions(data, backend, tolerance, *, gradients=True):
-    """Forward, and with `gradients` backward and both."""
+
+def actions(data, backend, tolerance, *, derivatives=batches.DERIVATIVES):
+    """Forward, and the `derivatives` by name."""
     shared, batched = batches.split(data)
     ordered = lambda shared, p: [{**shared, **p}[name] for name in batches.NAMES]
 
@@ -17,7 +18,7 @@ def actions(data, backend, tolerance, *, gradients=True):
         return qpax.solve_qp_primal(*ordered(shared, p), backend=backend, solver_tol=tolerance)
 
     done, seconds = batches.forward(solution, shared, batched)
-    if gradients:
-        more, more_seconds = batches.backward(value, shared, batched, data["weight"])
+    if derivatives:
+        more, more_seconds = batches.backward(value, shared, batched, data["weight"], derivatives)
         done, seconds = {**done, **more}, {**seconds, **more_seconds}
     return done, seconds

@@ -1,15 +1,15 @@
 """A batch of quadratic programs with this library: one program, written for one instance, solved under `vmap`."""
 
-import batches
 import equinox as eqx
 import jax.numpy as jnp
 
+from harness.quadratic import batches
 from sciml.programs import QuadraticProgram
 from sciml.solvers import solve
 
 
-def actions(data, solver, *, gradients=True):
-    """Forward, and with `gradients` backward and both. Arrays that all instances share are arrays of the program."""
+def actions(data, solver, *, derivatives=batches.DERIVATIVES):
+    """Forward, and the `derivatives` by name. Arrays that all instances share are arrays of the program."""
     shared, batched = batches.split(data)
     from_instance = {name: (lambda p, name=name: p[name]) for name in batched}
     # Full, by the way in which every question draws its equalities; a matrix that is shared tells its own rank.
@@ -26,7 +26,8 @@ def actions(data, solver, *, gradients=True):
         return {"z": found.value, "eq": found.duals.eq, "ineq": found.duals.ineq, "steps": found.stats.steps}
 
     done, seconds = batches.forward(solution, arrays, batched)
-    if gradients:
-        more, more_seconds = batches.backward(lambda a, p: one(a, p).value, arrays, batched, data["weight"])
+    if derivatives:
+        value = lambda arrays, p: one(arrays, p).value
+        more, more_seconds = batches.backward(value, arrays, batched, data["weight"], derivatives)
         done, seconds = {**done, **more}, {**seconds, **more_seconds}
     return done, seconds

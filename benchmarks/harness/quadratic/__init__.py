@@ -1,0 +1,1 @@
+"""What the contestants in questions about batches of quadratic programs share."""

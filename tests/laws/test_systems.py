@@ -1,0 +1,126 @@
+"""Laws of systems over all public ones: compiled batch = eager loop, traced once, saved = loaded, float32 runs.
+
+A system is an argument of what is compiled here, with its parameters: that is how it is fitted, and how a batch of
+plants is simulated. About 7 CPU-seconds.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array
+
+import sciml.systems
+from sciml.storage import load, save
+from sciml.systems import (
+    AbstractContinuousSystem,
+    AbstractDiscreteSystem,
+    discretise,
+    LinearContinuous,
+    LinearDiscrete,
+    RK4,
+    zoo,
+)
+from tests.laws.registries import assert_equal, cast, public
+
+
+class Member(NamedTuple):
+    system: Any
+    x: np.ndarray
+    u: np.ndarray
+
+
+A, B, C = np.array([[-1.0, 0.3], [0.2, -0.5]]), np.array([[1.0], [0.5]]), np.array([[1.0, 2.0]])
+SYSTEMS = {
+    "LinearContinuous": Member(LinearContinuous(A, B, C), np.array([0.3, -0.2]), np.array([0.7])),
+    "LinearDiscrete": Member(LinearDiscrete(A, B, C, dt=0.5), np.array([0.3, -0.2]), np.array([0.7])),
+    "Discretised": Member(
+        discretise(zoo.VanDerPol(), RK4(), dt=0.1, substeps=2), np.array([1.0, 0.5]), np.array([0.2])
+    ),
+    "CascadedTanks": Member(zoo.CascadedTanks(), np.array([4.0, 5.0, 3.0, 0.2]), np.array([3.5])),
+    "TankLevels": Member(zoo.TankLevels(), np.array([4.0, 5.0, 3.0]), np.array([3.5])),
+    "TwoTank": Member(zoo.TwoTank(), np.array([0.4, 0.3]), np.array([0.6, 0.3])),
+    "VanDerPol": Member(zoo.VanDerPol(), np.array([1.0, 0.5]), np.array([0.2])),
+}
+each = pytest.mark.parametrize("name", SYSTEMS)
+
+
+def test_every_public_system_is_under_these_laws():
+    continuous = public(sciml.systems, zoo, of=AbstractContinuousSystem)
+    discrete = public(sciml.systems, zoo, of=AbstractDiscreteSystem)
+    assert continuous | discrete == {type(member.system) for member in SYSTEMS.values()}, "add it to `SYSTEMS`"
+
+
+def advance(system: Any, x: Array, u: Array) -> Any:
+    """What a system says of a point in state space: its rate or next state, and its output."""
+    time = jnp.asarray(0.5, x.dtype)
+    move = system.vector_field if isinstance(system, AbstractContinuousSystem) else system.step
+    return move(time, x, u), system.output(time, x, u)
+
+
+@cache
+def compiled(name: str) -> Any:
+    """The derivatives along one direction too, of which a batch is taken; raises where it is traced a second time."""
+
+    def one(system: Any, x: Array, u: Array) -> Any:
+        return advance(system, x, u), jax.jacrev(lambda x: advance(system, x, u))(x)
+
+    batch = jax.vmap(one, in_axes=(None, 0, 0))
+    return eqx.filter_jit(eqx.debug.assert_max_traces(batch, max_traces=1))
+
+
+def batch_of(member: Member) -> tuple[Array, Array]:
+    scales = jnp.array([1.0, 0.5, 1.2])[:, None]
+    return scales * member.x, scales * member.u
+
+
+@each
+def test_compiled_batch_equals_eager_loop(name: str):
+    member = SYSTEMS[name]
+    xs, us = batch_of(member)
+    together, slopes = compiled(name)(member.system, xs, us)
+    for i in range(len(xs)):
+        # Both round at each of some tens of operations.
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], together)
+        assert_equal(one, advance(member.system, xs[i], us[i]), rtol=1e-13, atol=1e-14)
+    assert together[0].shape == xs.shape
+    assert all(bool(jnp.all(jnp.isfinite(slope))) for slope in jax.tree.leaves(slopes))
+
+
+@each
+def test_other_parameters_are_not_traced_again(name: str):
+    member = SYSTEMS[name]
+    xs, us = batch_of(member)
+    before = compiled(name)(member.system, xs, us)[0]
+    other = jax.tree.map(lambda leaf: 1.1 * leaf if eqx.is_inexact_array(leaf) else leaf, member.system)
+    after = compiled(name)(other, xs, us)[0]  # raises if it is traced again
+    assert not np.allclose(before[0], after[0], rtol=1e-3)
+
+
+@each
+def test_a_saved_system_is_the_same(name: str, tmp_path):
+    system = SYSTEMS[name].system
+    save(tmp_path / "system.sciml", system)
+    like = jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if eqx.is_array(leaf) else leaf, system)
+    assert eqx.tree_equal(load(tmp_path / "system.sciml", like), system)
+
+
+@each
+def test_float32_runs(name: str):
+    """1e-5: a few tens of roundings of 6e-8."""
+    member = SYSTEMS[name]
+    x, u = jnp.asarray(member.x, jnp.float32), jnp.asarray(member.u, jnp.float32)
+    single = eqx.filter_jit(advance)(cast(member.system, jnp.float32), x, u)
+    assert {leaf.dtype for leaf in jax.tree.leaves(single)} == {np.dtype(np.float32)}
+    double = advance(member.system, jnp.asarray(member.x), jnp.asarray(member.u))
+    assert_equal(single, double, rtol=1e-5, atol=1e-5)
+
+
+@each
+def test_a_system_tells_the_shape_of_its_input(name: str):
+    member = SYSTEMS[name]
+    assert member.system.input_shape() in (None, member.u.shape)
