@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from jaxtyping import Array
@@ -137,6 +138,17 @@ def test_elastic_constraints_that_return_none_are_an_error():
 def test_comparisons_are_no_residuals_for_losses_either():
     with pytest.raises(ValueError, match="`ineq`: got dtype bool; expected a real residual, feasible where it is <= 0"):
         Penalty(Program(lambda z, p: jnp.sum(z), ineq=lambda z, p: z <= 1.0))(lambda p: p, ZS)
+
+
+def test_functions_of_a_program_are_functions(request):
+    jaxtyping.config.update("jaxtyping_disable", True)  # in the tests a runtime type checker stands before the door
+    request.addfinalizer(lambda: jaxtyping.config.update("jaxtyping_disable", False))
+    with pytest.raises(TypeError, match="`objective`: got None; expected a function `.z, p. -> scalar`"):
+        Program(None)
+    with pytest.raises(
+        TypeError, match=r"`ineq`: got an array of shape \(2,\); expected a function .* or None.*without"
+    ):
+        Program(forgets, ineq=jnp.ones(2))
 
 
 def test_no_constraint_is_fine():
