@@ -69,7 +69,8 @@ class Program(AbstractProgram):
         functions: dict[str, Any] = {"objective": self.objective, "ineq": self.ineq, "eq": self.eq}
         for name, function in functions.items():
             if not (callable(function) or (function is None and name != "objective")):
-                got = f"an array of shape {jnp.shape(function)}" if eqx.is_array(function) else repr(function)
+                shape = getattr(function, "shape", None)
+                got = repr(function) if shape is None else f"an array of shape {shape}"
                 expected = "a function `(z, p) -> " + ("scalar`" if name == "objective" else "residuals`, or None")
                 raise wrong_type(name, got, expected, "pass the function itself, without calling it")
 

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from jaxtyping import Array
@@ -140,9 +139,7 @@ def test_comparisons_are_no_residuals_for_losses_either():
         Penalty(Program(lambda z, p: jnp.sum(z), ineq=lambda z, p: z <= 1.0))(lambda p: p, ZS)
 
 
-def test_functions_of_a_program_are_functions(request):
-    jaxtyping.config.update("jaxtyping_disable", True)  # in the tests a runtime type checker stands before the door
-    request.addfinalizer(lambda: jaxtyping.config.update("jaxtyping_disable", False))
+def test_functions_of_a_program_are_functions(unchecked):
     with pytest.raises(TypeError, match="`objective`: got None; expected a function `.z, p. -> scalar`"):
         Program(None)
     with pytest.raises(
