@@ -12,11 +12,12 @@ from importlib.metadata import version  # noqa: E402
 if version("jaxlib").startswith("0.10."):
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
 
-from collections.abc import Callable  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import jax  # noqa: E402
 import jax.random as jr  # noqa: E402
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import PRNGKeyArray  # noqa: E402
 
@@ -66,6 +67,14 @@ def getkey() -> Callable[[], PRNGKeyArray]:
 def key(getkey: Callable[[], PRNGKeyArray]) -> PRNGKeyArray:
     """One key, the same in every run."""
     return getkey()
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """No runtime type checker before the doors, so that a wrong kind of object meets what a user would meet."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

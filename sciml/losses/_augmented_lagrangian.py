@@ -10,7 +10,8 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar, ScalarLike
 
 from ..core import invalid, stop_gradient
-from ..programs import AbstractProgram, check_program, constraints, cost
+from ..programs import AbstractProgram, constraints, cost
+from ..programs._optimal_control import check_program
 from ..sources import AbstractSource, Batch
 from ._abstract import AbstractLoss, finite_or_nan, is_without_nan, mean_of_finite, put_sound, Report
 from ._penalty import _apply

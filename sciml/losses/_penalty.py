@@ -10,7 +10,8 @@ import jax.tree_util as jtu
 from jaxtyping import PRNGKeyArray, Scalar, ScalarLike
 
 from ..core import invalid, Trajectory
-from ..programs import AbstractProgram, check_program, cost, violation
+from ..programs import AbstractProgram, cost, violation
+from ..programs._optimal_control import check_program
 from ..sources import AbstractSource, Batch
 from ._abstract import AbstractLoss, finite_or_nan, is_without_nan, mean_of_finite, put_sound, Report
 from ._norms import AbstractNorm, L2

@@ -11,8 +11,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Scalar, ScalarLike
 
 from ..core import as_arrays, batch_size, invalid, is_successful, Solution, Trajectory, wrong_type
-from ..programs import AbstractProgram, check_program, cost, Program, violation
-from ..programs._optimal_control import starts_apart
+from ..programs import AbstractProgram, cost, Program, violation
+from ..programs._optimal_control import check_program, starts_apart
 
 
 def suboptimality(

@@ -16,7 +16,6 @@ from ._flat import FlatProgram as FlatProgram, flatten as flatten, Layout as Lay
 from ._helpers import between as between, ge as ge, le as le
 from ._optimal_control import (
     along_trajectory as along_trajectory,
-    check_program as check_program,
     guess as guess,
     OptimalControl as OptimalControl,
     PathLimits as PathLimits,

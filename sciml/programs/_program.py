@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Scalar
 
-from ..core import invalid
+from ..core import invalid, wrong_type
 from ._stages import Staged
 
 
@@ -49,6 +49,9 @@ class Program(AbstractProgram):
         structure: `(z, g, h) -> Staged` from the shapes of decision and constraints: the same functions stage by stage
             (`transcribe` knows them); None for dense.
 
+    Raises:
+        TypeError: if the objective or a constraint is no function.
+
     Gradient: a program holds no derivative rules; solvers differentiate solutions with respect to every leaf of `p`.
 
     Source: Boyd & Vandenberghe (2004), Convex Optimization, section 4.1, for the form and chapter 5 for the signs of
@@ -74,6 +77,15 @@ class Program(AbstractProgram):
     lower: Any = None
     upper: Any = None
     structure: Callable[[Any, Any, Any], Staged] | None = None
+
+    def __check_init__(self) -> None:
+        functions: dict[str, Any] = {"objective": self.objective, "ineq": self.ineq, "eq": self.eq}
+        for name, function in functions.items():
+            if not (callable(function) or (function is None and name != "objective")):
+                shape = getattr(function, "shape", None)
+                got = repr(function) if shape is None else f"an array of shape {shape}"
+                expected = "a function `(z, p) -> " + ("scalar`" if name == "objective" else "residuals`, or None")
+                raise wrong_type(name, got, expected, "pass the function itself, without calling it")
 
     @property
     def matrices(self) -> None:

@@ -10,8 +10,10 @@ import jax.random as jr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, PRNGKeyArray
 
-from sciml.core import AbstractPolicy, as_floats, batch_size, check_key, invalid, RESULTS, Trajectory, wrong_type
+from sciml.core import AbstractPolicy, batch_size, check_key, invalid, RESULTS, Trajectory, wrong_type
 from sciml.systems import AbstractContinuousSystem, AbstractDiscreteSystem
+
+from ._times import as_state
 
 
 def rollout(
@@ -70,7 +72,7 @@ def rollout(
     _check_kinds(system, policy)
     if key is not None:
         check_key(key)
-    x0 = jax.tree.map(lambda a: a.astype(a.dtype), as_floats(x0, "x0"))
+    x0 = as_state(x0)
     exogenous = jax.tree.map(jnp.asarray, exogenous)
     steps = _length(exogenous, steps)
     observe = _identity if observe is None else observe

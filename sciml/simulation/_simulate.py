@@ -10,12 +10,12 @@ import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from sciml.core import as_floats, checked, invalid, is_successful, RESULTS, Trajectory, wrong_type
+from sciml.core import checked, invalid, is_successful, RESULTS, Trajectory, wrong_type
 from sciml.systems import AbstractContinuousSystem, AbstractDiscreteSystem
 from sciml.systems._methods import in_both_modes
 
 from ._inputs import AbstractInput, ZeroOrderHold
-from ._times import time_grid
+from ._times import as_state, time_grid
 
 _CAUSES = {
     "diverged": "The state became NaN or infinite and was frozen at its last finite value. Shorten the step, bound the "
@@ -114,7 +114,7 @@ def simulate(
     _check_kinds(system, method)
     if u is not None and not callable(u):
         raise wrong_type("u", f"a {type(u).__name__}", "a function of time", "write `ZeroOrderHold(ts, u)`")
-    x0 = jax.tree.map(lambda a: a.astype(a.dtype), as_floats(x0, "x0"))
+    x0 = as_state(x0)
     dtype = jnp.result_type(*jax.tree.leaves(x0))
     ts = time_grid(ts, dtype)
     if dt is not None:
@@ -152,7 +152,17 @@ def _check_derivative(system: AbstractContinuousSystem, x0: Any, u: Any, ts: Arr
     def derivative() -> Any:
         return system.vector_field(ts[0], x0, None if u is None else u(ts[0]))
 
-    got, expected = jax.eval_shape(derivative), jax.eval_shape(lambda: x0)
+    expected = jax.eval_shape(lambda: x0)
+    try:
+        got = jax.eval_shape(derivative)
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        given = "no input" if u is None else f"an input {jax.eval_shape(lambda: u(ts[0]))}"
+        raise invalid(
+            "x0, u",
+            f"a state {expected} and {given}, on which `vector_field` raises: {error}",
+            f"a state and an input that {type(system).__name__}.vector_field takes",
+            "give `x0` one entry per state, and `u` a function of time that returns one entry per input",
+        ) from error
     if jax.tree.structure(got) != jax.tree.structure(expected) or any(
         (a.shape, a.dtype) != (b.shape, b.dtype)
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True)

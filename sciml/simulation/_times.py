@@ -1,4 +1,4 @@
-"""Checks of time grids."""
+"""Checks of a time grid and an initial state at the public door."""
 
 from typing import Any
 
@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from sciml.core import invalid
+from sciml.core import as_floats, invalid
+
+
+def as_state(x0: Any) -> Any:
+    """The initial state as arrays of floats."""
+    x0 = jax.tree.map(lambda a: a.astype(a.dtype), as_floats(x0, "x0"))
+    if not jax.tree.leaves(x0):
+        raise invalid("x0", repr(x0), "numbers", "give the state at the start: an array or a record of arrays")
+    return x0
 
 
 def time_grid(ts: ArrayLike, dtype: Any = None) -> Float[Array, " time"]:

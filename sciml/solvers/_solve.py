@@ -27,12 +27,12 @@ from ..programs import (
     AbstractProgram,
     bound_multipliers,
     bounds,
-    check_program,
     flat_residual,
     FlatProgram,
     flatten,
     unflatten_duals,
 )
+from ..programs._optimal_control import check_program
 from ._abstract import AbstractSolver, begin, check_guess, SolveStats
 from ._adjoint import KKTAdjoint
 from ._outcome import outcome

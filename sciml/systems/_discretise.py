@@ -81,10 +81,19 @@ def discretise(
 
     Raises:
         ValueError: `dt` is not a positive scalar, `substeps < 1`, or more than one substep with `Exact()`.
-        TypeError: `Exact()` with a system that is not `LinearContinuous`.
+        TypeError: a system in discrete time, a method that is no object, `Exact()` with a system that is not
+            `LinearContinuous`.
 
     Gradient: through the steps (discretise, then differentiate), exact for the discrete system.
     """
+    if not isinstance(system, AbstractContinuousSystem):
+        got = (
+            f"{type(system).__name__}, in discrete time" if isinstance(system, AbstractDiscreteSystem) else repr(system)
+        )
+        fix = "a discrete system goes into `rollout` as it is; else subclass `AbstractContinuousSystem`"
+        raise wrong_type("system", got, "a system in continuous time", fix)
+    if not isinstance(method, Exact | diffrax.AbstractSolver):
+        raise wrong_type("method", repr(method), "`Exact()` or a Diffrax solver", "pass an instance, such as `RK4()`")
     if substeps < 1:
         raise invalid("substeps", substeps, "an integer >= 1", "leave it at 1")
     if not isinstance(method, Exact):

@@ -43,7 +43,8 @@ def fit(
             least-squares solver (`training.LevenbergMarquardt()` is ours).
         steps: number of steps (most steps, for Optimistix methods), >= 1.
         key: randomness of the batches; the same key gives the same bits.
-        trainable: what to train: None for every floating-point array, a function `model -> parts`, or a mask.
+        trainable: what to train: None for every floating-point array (a Python float is a constant), a function
+            `model -> parts` (a float that it selects by itself is trained), or a mask.
         monitor: one or several of `training.KeepBest`, `training.Log`.
         checkpoint: file to save the state of the fit to (or a `Checkpoint`); if it exists, the fit goes on from there
             and ends with the same bits. Ctrl-C keeps it.

@@ -6,7 +6,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -102,8 +101,6 @@ def test_keys_are_keys():
         lambda key: Sampled(jr.normal, 1).draw(3, key=key),
     ],
 )
-def test_an_integer_is_no_key(make, request):
-    jaxtyping.config.update("jaxtyping_disable", True)  # in the tests a runtime type checker stands before the door
-    request.addfinalizer(lambda: jaxtyping.config.update("jaxtyping_disable", False))
+def test_an_integer_is_no_key(make, unchecked):
     with pytest.raises(TypeError, match="`key`: got 0; expected one key of `jax.random`"):
         make(0)

@@ -6,7 +6,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -102,9 +101,7 @@ def test_penalty_refuses_weights_of_another_structure():
 
 
 @pytest.mark.parametrize("loss", [Penalty, AugmentedLagrangian])
-def test_what_is_no_program_for_a_loss_is_named(loss, request):
-    jaxtyping.config.update("jaxtyping_disable", True)  # in the tests a runtime type checker stands before the door
-    request.addfinalizer(lambda: jaxtyping.config.update("jaxtyping_disable", False))
+def test_what_is_no_program_for_a_loss_is_named(loss, unchecked):
     make = {"dynamics": lambda x, u, w, p: x + u, "stage": lambda x, u, w, p: u**2, "initial": lambda p: p[0]}
     problem = OptimalControl(**make, horizon=3)
     with pytest.raises(TypeError, match=r"`program`: got a OptimalControl; .*along_trajectory\(problem\)` for losses"):

@@ -210,12 +210,11 @@ def test_bounds_on_a_trajectory_leave_its_result_alone():
     np.testing.assert_allclose(worst, 1.0)  # the times 0 ... 3 against 2
 
 
-def test_what_is_no_solution_or_program_is_named():
-    door = lambda verb: getattr(verb, "__wrapped__", verb)
+def test_what_is_no_solution_or_program_is_named(unchecked):
     with pytest.raises(TypeError, match="`exact`: got a .*; expected a batched `Solution`.*and not its `value`"):
-        door(certify)(PROGRAM, ZS, PS, EXACT.value)
+        certify(PROGRAM, ZS, PS, EXACT.value)
     with pytest.raises(TypeError, match="`program`: got a function; expected a `Program`"):
-        door(certify)(lambda z, p: z[0], ZS, PS, EXACT)
+        certify(lambda z, p: z[0], ZS, PS, EXACT)
 
 
 @pytest.mark.parametrize(

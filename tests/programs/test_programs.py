@@ -139,6 +139,15 @@ def test_comparisons_are_no_residuals_for_losses_either():
         Penalty(Program(lambda z, p: jnp.sum(z), ineq=lambda z, p: z <= 1.0))(lambda p: p, ZS)
 
 
+def test_functions_of_a_program_are_functions(unchecked):
+    with pytest.raises(TypeError, match="`objective`: got None; expected a function `.z, p. -> scalar`"):
+        Program(None)
+    with pytest.raises(
+        TypeError, match=r"`ineq`: got an array of shape \(2,\); expected a function .* or None.*without"
+    ):
+        Program(forgets, ineq=jnp.ones(2))
+
+
 def test_no_constraint_is_fine():
     program = Program(lambda z, p: jnp.sum(z**2), ineq=None, eq=None)
     assert cost(program, jnp.ones(2), None) == 2.0

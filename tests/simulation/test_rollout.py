@@ -244,6 +244,8 @@ def test_wrong_kinds_are_named():
         door(plant, None, X0, US)
     with pytest.raises(TypeError, match=r"`policy`: got an array of shape \(30, 1\); expected a function"):
         door(plant, US, X0, None, steps=30)
+    with pytest.raises(ValueError, match="`x0`: got None; expected numbers"):
+        door(plant, feedback, None, US)
     with pytest.raises(TypeError, match=r"`key`: got 0; expected one key of `jax.random`"):
         door(plant, feedback, X0, US, key=0)
 

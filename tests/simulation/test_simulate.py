@@ -140,6 +140,16 @@ def test_wrong_kinds_are_named():
         door(lambda t, x, u: x, X0, ts=TS, method=diffrax.Tsit5())
     with pytest.raises(TypeError, match=r"`method`: got <class .*Tsit5.*expected a Diffrax solver.*pass an instance"):
         door(VanDerPol(), X0, ts=TS, method=diffrax.Tsit5)
+    with pytest.raises(ValueError, match="`x0`: got None; expected numbers"):
+        door(VanDerPol(), None, ts=TS, method=diffrax.Tsit5())
+    with pytest.raises(
+        ValueError, match=r"`x0, u`: got a state .*shape=\(\).* and no input, on which `vector_field` rai"
+    ):
+        door(VanDerPol(), 1.0, ts=TS, method=diffrax.Tsit5())
+    with pytest.raises(
+        ValueError, match=r"(?s)`x0, u`: got .* and an input .*shape=\(\).*VanDerPol.*one entry per input"
+    ):
+        door(VanDerPol(), X0, lambda t: 0.0, ts=TS, method=diffrax.Tsit5())
 
 
 def test_wrong_arguments_are_named():

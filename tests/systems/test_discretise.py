@@ -86,3 +86,12 @@ def test_a_bad_sampling_time_is_named(dt, got):
 def test_bad_methods_and_substeps_are_named():
     with pytest.raises(ValueError, match=r"`substeps`: got 0"):
         discretise(VanDerPol(), RK4(), dt=0.1, substeps=0)
+
+
+def test_wrong_kinds_are_named():
+    door = getattr(discretise, "__wrapped__", discretise)  # in the tests a runtime type checker stands before the door
+    plant = discretise(VanDerPol(), RK4(), dt=0.1)
+    with pytest.raises(TypeError, match="`system`: got Discretised, in discrete time; expected .* goes into `rollout`"):
+        door(plant, RK4(), dt=0.1)
+    with pytest.raises(TypeError, match=r"`method`: got <class .*RK4'>; expected `Exact\(\)` or a Diffrax solver"):
+        door(VanDerPol(), RK4, dt=0.1)
