@@ -8,6 +8,7 @@ full; a row for each notebook. Everything counts: starting Python, importing, tr
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -21,9 +22,10 @@ KEEP = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def script(notebook: Path) -> str:
-    """The notebook's code."""
+    """The notebook's code, without the commands of IPython that install packages."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return re.sub(r"^( *)%.*$", r"\1pass", code, flags=re.MULTILINE)
 
 
 def run(code: str, cache: str | None) -> tuple[float, float]:

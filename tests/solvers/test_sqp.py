@@ -33,9 +33,26 @@ PROGRAM = transcribe(CONTROL)
 P = {"x0": jnp.array([0.5, 0.0]), "damping": jnp.asarray(0.3), "power": jnp.asarray(4.0)}
 
 
-@jax.jit
-def sqp(p, warm=None):
+WEIGHTS = jnp.array([1.0, -2.0, 0.5])
+
+
+def from_a_guess(p, warm=None):
     return solve(PROGRAM, SQP(), guess(CONTROL, jnp.zeros((N, 1)), p), p, warm=warm, throw=False)
+
+
+@jax.jit
+def with_slopes(p):
+    """The derivatives of some inputs of the plan, and the plan: one function, compiled once for all tests of it."""
+
+    def weighted(p):
+        solution = from_a_guess(p)
+        return WEIGHTS @ solution.value.u[2:5, 0], solution
+
+    return jax.grad(weighted, has_aux=True)(p)
+
+
+def sqp(p):
+    return with_slopes(p)[1]
 
 
 @jax.jit
@@ -56,16 +73,14 @@ def test_agrees_with_interior_point_on_control():
 
 def test_derivative_of_control_against_differences_and_a_dense_solve():
     """By Riccati recursion, against central differences and against the same program without its structure."""
-    first = lambda p: sqp(p).value.u[2:5, 0]
-    weights = jnp.array([1.0, -2.0, 0.5])
-    slopes = jax.jit(jax.grad(lambda p: weights @ first(p)))(P)
+    slopes, solution = with_slopes(P)
     h = 1e-5
     for name in ("damping", "power"):
-        step = lambda d, name=name: weights @ first({**P, name: P[name] + d})
+        step = lambda d, name=name: WEIGHTS @ sqp({**P, name: P[name] + d}).value.u[2:5, 0]
         assert float(slopes[name]) == pytest.approx(float(step(h) - step(-h)) / (2 * h), rel=1e-5, abs=1e-7)
     dense = Program(PROGRAM.objective, PROGRAM.ineq, PROGRAM.eq, PROGRAM.lower, PROGRAM.upper)
-    start = sqp(P).value
-    value = lambda p: weights @ solve(dense, InteriorPoint(tol=1e-10), start, p, throw=False).value.u[2:5, 0]
+    start = solution.value
+    value = lambda p: WEIGHTS @ solve(dense, InteriorPoint(tol=1e-10), start, p, throw=False).value.u[2:5, 0]
     other = jax.jit(jax.grad(value))(P)
     np.testing.assert_allclose(slopes["x0"], other["x0"], rtol=1e-5, atol=1e-7)
 
@@ -73,7 +88,7 @@ def test_derivative_of_control_against_differences_and_a_dense_solve():
 def test_warm_start_and_real_time_iteration():
     cold = sqp(P)
     near = {**P, "x0": P["x0"] + jnp.array([0.003, -0.01])}
-    warm, fresh = sqp(near, cold.state), sqp(near)
+    warm, fresh = jax.jit(from_a_guess)(near, cold.state), sqp(near)
     assert warm.stats.steps < fresh.stats.steps
     assert warm.state.inner < fresh.state.inner
     np.testing.assert_allclose(warm.value.u, fresh.value.u, atol=1e-6)
