@@ -57,7 +57,9 @@ def names_of(folder: Path, kind: str, words: Mapping[str, str]) -> dict[str, str
     return found
 
 
-def rows_of(item: str, case: ModuleType, data: Any, record: Any, actions: Mapping[str, str]) -> list[Row]:
+def rows_of(
+    item: str, case: ModuleType, data: Any, record: Any, actions: Mapping[str, str], ratio: float | None = None
+) -> list[Row]:
     """What the case's judge says of everyone, then times."""
     judged = {who: case.judge(data, report["outputs"]) for who, report in record["contestants"].items()}
     rows = []
@@ -65,18 +67,18 @@ def rows_of(item: str, case: ModuleType, data: Any, record: Any, actions: Mappin
         values = {who: float(found[name]) for who, found in judged.items() if name in found}
         rows.append(results.row(item, name, values, **metric._asdict()))
     times = results.time_rows(item, record, dict(actions))
-    return results.finite(rows) + times + ratio_rows(item, record, actions)
+    return results.finite(rows) + times + ratio_rows(item, record, actions, ratio)
 
 
-def ratio_rows(item: str, record: Any, actions: Mapping[str, str]) -> list[Row]:
+def ratio_rows(item: str, record: Any, actions: Mapping[str, str], target: float | None = None) -> list[Row]:
     """How many times less CPU time ours takes than each rival."""
     rows = []
     for who in record["contestants"]:
         for action, words in actions.items():
-            ratio = results.paired(record, (who, action), (results.OURS, action))
-            if not who.startswith(results.OURS) and ratio is not None:
+            value = results.paired(record, (who, action), (results.OURS, action))
+            if not who.startswith(results.OURS) and value is not None:
                 metric = f"times less CPU time than {who}, {words}"
-                rows.append(results.row(item, metric, {results.OURS: ratio}, better="higher"))
+                rows.append(results.row(item, metric, {results.OURS: value}, better="higher", target=target))
     return rows
 
 
@@ -89,6 +91,7 @@ def main(
     seeds: Sequence[int] = (0, 1),
     budget: float = contestants.BUDGET,
     patience: float = contestants.PATIENCE,
+    ratio: float | None = None,
     argv: Sequence[str] | None = None,
 ) -> runs.Run:
     """The command of a question: measures its cases, prints the targets, stores the rows after each.
@@ -103,6 +106,7 @@ def main(
         seeds: of the draws; the last is one that nothing was tuned on.
         budget: seconds of repetitions of an action; one that takes longer is called once.
         patience: seconds before a silent contestant counts as failed.
+        ratio: target of the times less CPU time that ours takes than each rival.
         argv: the options; those of the command line by default.
     """
     folder = Path(file).resolve().parent
@@ -119,7 +123,7 @@ def main(
             item, data = f"{words_of(name)}, seed {seed}", case.instance(seed)
             options = {"case": name, "x64": getattr(case, "X64", True), "patience": patience, "long": True}
             record = run.measure(data, own, rivals, **options)
-            run.add(rows_of(item, case, data, record, actions), record, item)
+            run.add(rows_of(item, case, data, record, actions, ratio), record, item)
     return run
 
 

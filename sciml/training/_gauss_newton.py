@@ -67,6 +67,24 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     Raises:
         ValueError: `memory` or `cg_steps` not positive.
 
+    Examples:
+        A straight line through three points:
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+
+        import sciml
+        from sciml.losses import MeanSquares
+        from sciml.training import LevenbergMarquardt
+
+        loss = MeanSquares(lambda line, point: line[0] + line[1] * point[0] - point[1])
+        points = (jnp.array([0.0, 1.0, 2.0]), jnp.array([1.0, 2.0, 3.0]))
+        key = jax.random.key(0)
+        fitted = sciml.fit(jnp.zeros(2), loss, points, LevenbergMarquardt(), steps=30, key=key, progress=False)
+        assert jnp.allclose(fitted.value, jnp.array([1.0, 1.0]), atol=1e-4)
+        ```
+
     Source: Marquardt (1963), An algorithm for least-squares estimation of nonlinear parameters, DOI 10.1137/0111030;
     the damping follows the ratio of actual and predicted decrease as in Nielsen (1999), Damping parameter in
     Marquardt's method, IMM-REP-1999-05, equation (2.5), but falls by up to ten; Nocedal & Wright (2006), section 10.3.

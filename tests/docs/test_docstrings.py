@@ -29,7 +29,7 @@ FACE = """
     solvers.solve solvers.solve_batch solvers.InteriorPoint solvers.InteriorPointQP solvers.SQP solvers.ADMM
     solvers.BoxNewton training.fit losses.Penalty losses.AugmentedLagrangian losses.LeastSquares metrics.certify
     sources.Uniform sources.Sampled sources.Minibatches sources.Windows sources.Fixed nn.TreeMLP nn.BoundedMLP
-    simulation.simulate simulation.rollout storage.save
+    simulation.simulate simulation.rollout storage.save training.LevenbergMarquardt
 """.split()
 
 RUN = """
