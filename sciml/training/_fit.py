@@ -106,12 +106,12 @@ def _whole(source: Any) -> Any:
 
 def _cause(stats: Any) -> str:
     """What happened where a fit diverged, and what to do."""
-    losses, failed = np.ravel(getattr(stats, "losses", ())), np.ravel(getattr(stats, "failed", ()))
+    losses, failed = np.ravel(stats.losses)[: int(stats.steps)], np.ravel(getattr(stats, "failed", ()))
     wrong = np.flatnonzero(~np.isfinite(losses))
     text = "The loss, or a parameter, became NaN or infinite"
     if wrong.size:
         text = f"The loss became NaN or infinite at step {wrong[0]}"
-        if failed[wrong[0]] > 0.0:
+        if failed.size and failed[wrong[0]] > 0.0:
             text += f", where {failed[wrong[0]]:.0%} of the batch failed (the loss refuses more than `refuse_above`)"
     return (
         text
