@@ -1,4 +1,4 @@
-"""All data at every step."""
+"""A source that returns all data at every step."""
 
 from typing import Any
 
@@ -13,7 +13,14 @@ from ._source import AbstractSource, Batch
 
 
 class Fixed(AbstractSource):
-    """The same full batch at every step; what least-squares methods and quasi-Newton methods need."""
+    """A source that returns all data at every step; choose it for least-squares and quasi-Newton methods.
+
+    Examples:
+        ```python
+        source = sciml.sources.Fixed(jnp.arange(3.0))
+        assert source.batch(7, key=None).value.tolist() == [0.0, 1.0, 2.0]
+        ```
+    """
 
     data: Any
 

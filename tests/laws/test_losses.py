@@ -22,6 +22,7 @@ from sciml.losses import (
     L2,
     LeastSquares,
     Mean,
+    MeanSquares,
     MultipleShooting,
     Penalty,
     Segments,
@@ -71,6 +72,7 @@ RECORD = Segments(jnp.asarray(U[..., None]), jnp.asarray(0.5 * U), jnp.ones((3, 
 LOSSES = {
     "Mean": Member(Mean(lambda model, p: jnp.sum((model(p) - 1.0) ** 2)), GAIN, POINTS),
     "LeastSquares": Member(LeastSquares(lambda model, ps: {"r": jax.vmap(model)(ps) - 1.0}, 0.5), GAIN, POINTS),
+    "MeanSquares": Member(MeanSquares(lambda model, p: {"r": model(p) - 1.0}, 0.5), GAIN, POINTS),
     "Penalty": Member(Penalty(PROGRAM, weight={"sum": 10.0}), GAIN, POINTS),
     "AugmentedLagrangian": Member(AugmentedLagrangian(PROGRAM), GAIN, POINTS),
     "MultipleShooting": Member(
