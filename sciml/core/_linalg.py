@@ -8,6 +8,7 @@ other devices, they are the plain functions of JAX. The price is that a batch of
 (decision 6, with measurements); newer releases of jaxlib do the same.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ import jaxlib.version
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
-LAPACK_BLOCKS = tuple(int(part) for part in jaxlib.version.__version__.split(".")[:3]) < (0, 11, 2)
+LAPACK_BLOCKS = tuple(map(int, re.findall(r"\d+", jaxlib.version.__version__)[:3])) < (0, 11, 2)
 """Whether batched LAPACK calls of this jaxlib may wait for each other for ever."""
 
 LEAST_WORK = 200_000

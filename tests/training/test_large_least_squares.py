@@ -15,9 +15,10 @@ from jaxtyping import Array
 
 from sciml.core import RESULTS
 from sciml.losses import MeanSquares, Samples
-from sciml.training import AbstractMonitor, Checkpoint, ensemble, fit, KeepBest, LevenbergMarquardt, Log
+from sciml.training import Checkpoint, ensemble, fit, KeepBest, LevenbergMarquardt, Log
 from sciml.training._damped import dense_steps, krylov_steps
 from sciml.training._jacobian import footprint, Residuals, System
+from tests.training.test_fit import Interrupt, same_bits
 
 RNG = np.random.default_rng(0)
 
@@ -75,11 +76,14 @@ def test_products_and_costs_are_those_of_the_dense_jacobian(memory):
     np.testing.assert_allclose(problem.costs(jnp.stack([START, TRUE]))[0], 0.5 * r @ r, rtol=1e-12)
 
 
-def test_the_estimated_diagonal_is_near():
+def test_the_estimated_diagonal_is_that_of_its_source():
     got, problem = system("diagonal", 2.0**31, False)
-    exact = jnp.sum(jax.jacfwd(problem.whole)(START) ** 2, axis=0)
-    # 32 random signs: off-diagonal terms average to about a fifth of the row's norm, which here is half the diagonal.
-    np.testing.assert_allclose(got.diagonal, exact, rtol=0.5)
+    J = jax.jacfwd(problem.whole)(START)
+    signs = jr.rademacher(jr.key(0), (32, J.shape[0]), J.dtype)
+    np.testing.assert_allclose(got.diagonal, jnp.mean((signs @ J) ** 2, axis=0), rtol=1e-12)
+    # Its expectation is the diagonal: with every pattern of signs, each pair of rows cancels.
+    every = 1.0 - 2.0 * (np.arange(2**6)[:, None] >> np.arange(6) & 1)
+    np.testing.assert_allclose(np.mean((every @ J[:6]) ** 2, axis=0), np.sum(J[:6] ** 2, axis=0), rtol=1e-12)
 
 
 def test_steps_for_several_dampings_solve_their_systems():
@@ -145,8 +149,8 @@ def solve_line(n: int, count: int, method: LevenbergMarquardt, steps: int = 60, 
 def test_each_regime_reaches_the_least_squares_solution(method, n, count):
     done, lowest = solve_line(n, count, method)
     assert done.result == RESULTS.successful
-    # The damping ends small beside the eigenvalues that matter: the cost is the lowest to its convergence test.
-    np.testing.assert_allclose(done.stats.loss, lowest, rtol=1e-5)
+    # The problem is linear: what is left is of the order of the convergence test, a relative decrease of 1e-10.
+    np.testing.assert_allclose(done.stats.loss, lowest, rtol=1e-9)
     assert (done.stats.matrix is None) == (method.dense_up_to == 4)
     losses = done.stats.losses[: done.stats.steps]
     assert np.all(np.diff(losses) <= 0) and np.all(np.isnan(done.stats.losses[done.stats.steps :]))
@@ -161,11 +165,11 @@ def test_float32_matrix_free_and_dense():
     for method in (LevenbergMarquardt(), LevenbergMarquardt(dense_up_to=4)):
         done, lowest = solve_line(20, 300, method, dtype=jnp.float32)
         assert done.stats.loss.dtype == jnp.float32 and done.value.weight.dtype == jnp.float32
-        np.testing.assert_allclose(done.stats.loss, lowest, rtol=2e-2)
+        np.testing.assert_allclose(done.stats.loss, lowest, rtol=1e-5)  # a hundred roundings of float32
 
 
 def test_a_nonlinear_network_against_scipy():
-    """Several dampings on one factorisation, from the same start, end where SciPy ends or below."""
+    """Several dampings on one factorisation: as many steps from the same start end no higher than SciPy's."""
     model = eqx.nn.MLP(1, 1, 24, 2, jnp.tanh, key=jr.key(3))
     x = jnp.linspace(-1.0, 1.0, 60)[:, None]
     residual = lambda m, s: m(s[0])[0] - s[1]
@@ -175,7 +179,7 @@ def test_a_nonlinear_network_against_scipy():
     rest = eqx.filter(model, eqx.is_inexact_array, inverse=True)
     whole = jax.jit(lambda v: MeanSquares(residual).residuals(eqx.combine(unravel(v), rest), data))
     theirs = scipy.optimize.least_squares(whole, flat, jac=jax.jit(jax.jacfwd(whole)), method="trf", max_nfev=60)
-    assert done.stats.loss < max(10 * theirs.cost, 1e-9)
+    assert done.stats.loss <= theirs.cost
 
 
 def test_many_starts_share_the_memory_and_isolate_what_diverges():
@@ -215,31 +219,10 @@ def network_fit(**options):
     return fit(model, loss, data, LevenbergMarquardt(), **options)
 
 
-def same_bits(a, b) -> bool:
-    pairs = zip(*(jax.tree.leaves(eqx.filter(tree, eqx.is_array)) for tree in (a, b)), strict=True)
-    return all(np.array_equal(x, y, equal_nan=True) for x, y in pairs)
-
-
-class Interrupt(AbstractMonitor):
-    """Ctrl-C at a step."""
-
-    at: int
-    every: int = 5
-
-    def init(self, parameters):
-        return jnp.zeros(())
-
-    def update(self, memory, event):
-        if event.step == self.at:
-            raise KeyboardInterrupt
-        return memory + event.loss, False
-
-    def finish(self, memory, parameters):
-        return parameters
-
-
 def test_a_second_order_fit_resumes_to_the_same_bits(tmp_path):
-    go = lambda name, at: network_fit(checkpoint=Checkpoint(str(tmp_path / name), every=8), monitor=Interrupt(at))
+    go = lambda name, at: network_fit(
+        checkpoint=Checkpoint(str(tmp_path / name), every=8), monitor=Interrupt(at, every=5)
+    )
     whole = go("whole", -1)
     with pytest.raises(KeyboardInterrupt):
         go("part", 20)
@@ -248,7 +231,9 @@ def test_a_second_order_fit_resumes_to_the_same_bits(tmp_path):
     assert same_bits(resumed, whole) and resumed.stats.steps == 30
     assert (tmp_path / "part").read_bytes() == (tmp_path / "whole").read_bytes()
     with pytest.raises(ValueError, match="`checkpoint`.*made with another `key`"):
-        network_fit(checkpoint=Checkpoint(str(tmp_path / "whole"), every=8), monitor=Interrupt(-1), key=jr.key(1))
+        network_fit(
+            checkpoint=Checkpoint(str(tmp_path / "whole"), every=8), monitor=Interrupt(-1, every=5), key=jr.key(1)
+        )
 
 
 def test_monitors_watch_a_second_order_fit(tmp_path):
