@@ -14,7 +14,10 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 
 # Pages in the order of a first program: what is asked, who answers, learning, judging; then what that stands on.
-PAGES = "programs solvers training losses metrics sources sources.signals nn systems systems.zoo simulation storage plotting studies core"
+PAGES = (
+    "programs solvers training losses metrics sources sources.signals nn systems systems.zoo simulation storage "
+    "plotting studies core"
+)
 
 ORDER: dict[str, dict[str, str]] = {
     "programs": {

@@ -13,8 +13,8 @@ from sciml.core import invalid
 
 def interval(low: ArrayLike, high: ArrayLike) -> tuple[Float[Array, " input"], Float[Array, " input"]]:
     """`low` and `high` as vectors of one floating-point dtype, one entry for each input."""
-    kinds = [bound.dtype for bound in (low, high) if hasattr(bound, "dtype")]
-    kinds = [np.dtype(kind) for kind in kinds if jnp.issubdtype(kind, jnp.floating)]
+    kinds = [np.dtype(getattr(bound, "dtype", int)) for bound in (low, high)]
+    kinds = [kind for kind in kinds if jnp.issubdtype(kind, jnp.floating)]
     dtype = np.result_type(*kinds) if kinds else jnp.zeros(()).dtype
     lower, upper = (jnp.atleast_1d(jnp.asarray(bound).astype(dtype)) for bound in (low, high))
     for argument, bound in (("low", lower), ("high", upper)):

@@ -85,7 +85,8 @@ def spline(key: PRNGKeyArray, time: int, low: ArrayLike, high: ArrayLike, *, eve
     first = clock(time, every)
     s = ((jnp.arange(time) % every).astype(lower.dtype) / every)[:, None]
     weights = ((1 - s) ** 3, 3 * s**3 - 6 * s**2 + 4, -3 * s**3 + 3 * s**2 + 3 * s + 1, s**3)
-    return between(sum(weight * points[first + i] for i, weight in enumerate(weights)) / 6, lower, upper)
+    parts = [weight * points[first + i] for i, weight in enumerate(weights)]
+    return between((parts[0] + parts[1] + parts[2] + parts[3]) / 6, lower, upper)
 
 
 def white_noise(
