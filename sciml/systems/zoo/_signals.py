@@ -5,7 +5,10 @@ from collections.abc import Callable
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from sciml.sources import signals
 
 from .._parameters import parameter
 from ._buildings import single_zone_weather
@@ -20,9 +23,7 @@ class Held(eqx.Module):
 
     def __call__(self, key: PRNGKeyArray, steps: int) -> Float[Array, "time u"]:
         """The signal, shape `(steps, inputs)`."""
-        count = -(-steps // self.samples)
-        levels = jr.uniform(key, (count, self.low.shape[0]), self.low.dtype, self.low, self.high)
-        return jnp.repeat(levels, self.samples, axis=0)[:steps]
+        return signals.steps(key, steps, self.low, self.high, every=self.samples)
 
 
 class Waves(eqx.Module):
@@ -37,10 +38,9 @@ class Waves(eqx.Module):
     def __call__(self, key: PRNGKeyArray, steps: int) -> Float[Array, "time u"]:
         """The signal, shape `(steps, inputs)`."""
         one, other = jr.split(key)
-        phase = jr.uniform(one, self.low.shape, self.low.dtype)
-        wave = jnp.sin(2 * jnp.pi * (jnp.arange(steps, dtype=self.low.dtype)[:, None] / self.period + phase))
-        noise = self.noise * jr.uniform(other, wave.shape, wave.dtype, -1.0)
-        return 0.5 * (self.low + self.high) + 0.5 * (self.high - self.low) * wave + noise
+        phase = jr.uniform(one, self.low.shape, self.low.dtype, 0.0, 2 * np.pi)
+        wave = signals.sine(steps, self.low, self.high, frequency=1 / self.period, dt=1.0, phase=phase)
+        return wave + signals.steps(other, steps, -self.noise, self.noise, every=1)
 
 
 class Weather(eqx.Module):
