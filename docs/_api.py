@@ -68,6 +68,17 @@ ORDER: dict[str, dict[str, str]] = {
         "Discretisation": "discretise RK4 Heun Midpoint Exact Discretised",
         "Smooth functions": "safe_sqrt smooth_max smooth_min",
     },
+    "systems.zoo": {
+        "All of them": "plants Plant",
+        "Oscillators": "UniversalOscillator Pendulum DoublePendulum InvertedPendulum Duffing DuffingControl VanDerPol "
+        "VanDerPolLienard double_integrator",
+        "Chaotic systems": "Lorenz LorenzControl Thomas ThomasControl Rossler Chua",
+        "Chemistry and biology": "Brusselator Autoignition LotkaVolterra SEIR HindmarshRose",
+        "Process plants": "Tank TwoTank CascadedTanks TankLevels CSTR",
+        "Vehicles and power": "UnderwaterVehicle Actuator SwingEquation",
+        "Networks": "RCNetwork five_rooms Gravitation four_bodies Boids",
+        "Buildings": "single_zone single_zone_record single_zone_weather",
+    },
     "simulation": {"Run": "simulate rollout", "Inputs": "ZeroOrderHold Linear Cubic"},
     "storage": {"Files": "save load read_header"},
     "core": {"What comes back": "Solution Trajectory", "How it ended": "RESULTS is_successful message tally"},
