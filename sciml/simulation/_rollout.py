@@ -218,7 +218,7 @@ def _rollout(
 ) -> Trajectory:
     start, unpack = _pack(x0)
     dtype = jnp.result_type(*jax.tree.leaves(x0))
-    ts = jnp.arange(steps + 1).astype(dtype) * system.dt.astype(dtype)
+    ts = jnp.arange(steps + 1).astype(dtype) * jnp.asarray(system.dt).astype(dtype)
     keys = None if key is None else jr.split(key, steps)
     memory = policy.init(x0) if isinstance(policy, AbstractPolicy) else None
 

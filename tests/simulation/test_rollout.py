@@ -64,6 +64,17 @@ class Points(AbstractDiscreteSystem):
         return x.place + t
 
 
+def test_a_sampling_time_may_be_a_plain_number():
+    """Users have no run-time check of types, and a system may declare `dt: float = 0.1`."""
+    system = Points(jnp.asarray(0.1), jnp.asarray(0.3))
+    object.__setattr__(plain := Points(jnp.asarray(0.1), jnp.asarray(0.3)), "dt", 0.1)
+    one, two = (
+        rollout(s, lambda x, w: 0.0 * x.place, Chain(jnp.zeros(3), jnp.ones(3)), None, steps=2) for s in (system, plain)
+    )
+    np.testing.assert_array_equal(one.x.place, two.x.place)
+    np.testing.assert_array_equal(one.t, two.t)
+
+
 class Integral(AbstractPolicy):
     """Integral action with noise on the measurement."""
 
