@@ -1,6 +1,7 @@
 """Levenberg-Marquardt in each of its regimes: against NumPy, SciPy's answers, dense Jacobians, and its memory limit."""
 
 import json
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -286,6 +287,8 @@ def test_monitors_watch_a_second_order_fit(tmp_path):
     [
         (lambda: LevenbergMarquardt(memory=0), "`memory`: got 0; expected a positive number of bytes"),
         (lambda: LevenbergMarquardt(cg_steps=0), "`cg_steps`: got 0; expected an integer >= 1"),
+        (lambda: LevenbergMarquardt(dense_up_to=-1), "`dense_up_to`: got -1; expected a number >= 0"),
+        (lambda: LevenbergMarquardt(cg_rtol=-1.0), "`cg_rtol`: got -1.0; expected a number >= 0"),
         (lambda: MeanSquares(3.0).structure(START, POINTS), "`functions`: got 3.0; expected a function, or a record"),
         (lambda: LOSS.structure(START, (POINTS.inside,)), "`batch`: got the structure .*under the term's name"),
         (lambda: LOSS.structure(START, Kinds(jnp.zeros(()), jnp.zeros(2))), "`batch`: got leaves of shapes"),
@@ -295,6 +298,12 @@ def test_monitors_watch_a_second_order_fit(tmp_path):
 def test_bad_arguments_are_named(build, match):
     with pytest.raises(ValueError, match=match):
         build()
+
+
+def test_a_memory_in_words_is_refused():
+    """Past the run-time check of types, which users do not have."""
+    with pytest.raises(TypeError, match=r"`memory`: got '2GiB'; expected a number of bytes.*`2\*\*31`"):
+        LevenbergMarquardt.__check_init__(SimpleNamespace(memory="2GiB"))
 
 
 def test_mean_squares_is_half_the_weighted_mean():
