@@ -223,13 +223,17 @@ def test_unrolling_changes_nothing():
 
 
 def test_wrong_arguments_are_named():
-    plant = discretise(VanDerPol(), RK4(), dt=0.1)
+    plant, plant_of_two = discretise(VanDerPol(), RK4(), dt=0.1), discretise(double_integrator(), Exact(), dt=0.2)
     with pytest.raises(ValueError, match=r"`policy`: got an output .*shape=\(2,\).*expected an array of shape \(1,\)"):
         rollout(plant, lambda x, w: x, X0, US)
     with pytest.raises(ValueError, match=r"`policy`: got an output .* on which `system.step` raises"):
         rollout(
             Points(jnp.asarray(0.1), jnp.asarray(0.1)), lambda x, w: jnp.ones(2), Chain(jnp.zeros(3), jnp.zeros(3)), US
         )
+    with pytest.raises(
+        ValueError, match=r"`x0`: got a state .*shape=\(3,\).* on which `system.step` raises.*one entry per"
+    ):
+        rollout(plant_of_two, lambda x, w: w, jnp.zeros(3), US)
     with pytest.raises(ValueError, match=r"`system`: got a step that returns .*expected the structure.*`x0`"):
         rollout(Switch(jnp.asarray(1.0)), lambda x, w: jnp.ones(3), jnp.zeros(2), None, steps=2)
     with pytest.raises(ValueError, match=r"`exogenous`: got leaves of shapes"):
