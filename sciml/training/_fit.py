@@ -93,10 +93,12 @@ def fit(
 def _cause(stats: Any) -> str:
     """What happened where a fit diverged, and what to do."""
     inside = "and keep arguments of `log`, `sqrt` and divisions inside of their domain."
-    if isinstance(stats, SecondOrderStats):
-        # A step to a point that is not finite is rejected: only the start can be such a point.
-        return f"The loss is NaN or infinite at the start; begin from parameters where it is finite, {inside}"
     losses, failed = np.ravel(stats.losses)[: int(stats.steps)], np.ravel(getattr(stats, "failed", ()))
+    if isinstance(stats, SecondOrderStats):
+        if not np.any(np.isfinite(losses)):
+            return f"The loss is NaN or infinite at the start; begin from parameters where it is finite, {inside}"
+        method = "choose a method that rejects such steps, as `training.LevenbergMarquardt` does"
+        return f"A step led to a loss or a parameter that is NaN or infinite; {method}, {inside}"
     wrong = np.flatnonzero(~np.isfinite(losses))
     text = "The loss, or a parameter, became NaN or infinite"
     if wrong.size:

@@ -91,7 +91,7 @@ class _State(eqx.Module):
     is_stopped: Bool[Array, ""]
     """Whether a monitor, or convergence, has ended the fit."""
     key: PRNGKeyArray
-    origin: UInt8[np.ndarray, "32"]
+    origin: UInt8[np.ndarray, " byte"]
     """Digest of the start and of all arrays and numbers that the fit works with."""
 
 
@@ -175,14 +175,14 @@ def copy(tree: Any) -> Any:
     return jtu.tree_map(lambda x: jnp.array(x, copy=True) if eqx.is_array(x) else x, tree)
 
 
-def _digest(tree: Any) -> UInt8[np.ndarray, "32"]:
+def _digest(tree: Any) -> UInt8[np.ndarray, " byte"]:
     """SHA-256 of all arrays and numbers of a tree, with their places; functions have no bytes to compare."""
     digest = hashlib.sha256()
     for path, leaf in jtu.tree_leaves_with_path(tree):
         if eqx.is_array_like(leaf):
             values = np.asarray(_bits(leaf) if eqx.is_array(leaf) else leaf)
             digest.update(f"{jtu.keystr(path)} {values.dtype} {values.shape}".encode())
-            digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+            digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return np.frombuffer(digest.digest(), np.uint8)
 
 

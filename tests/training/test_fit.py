@@ -442,6 +442,9 @@ def test_a_start_that_is_not_finite_is_named():
     loss = LeastSquares(lambda m, _: jnp.log(m))
     with pytest.raises(RuntimeError, match="^The loss is NaN or infinite at the start; begin from parameters"):
         run(model=-jnp.ones(2), loss=loss, source=None, method=LM, steps=3)
+    newton = optx.GaussNewton(rtol=1e-6, atol=1e-6)  # from 5, the first step leads to 5 - 5 log 5 < 0
+    with pytest.raises(RuntimeError, match="^A step led to a loss.*choose a method that rejects such steps"):
+        run(model=5.0 * jnp.ones(2), loss=loss, source=None, method=newton, steps=3)
 
 
 def test_data_with_axes_of_its_own_reaches_the_loss_whole():
