@@ -44,7 +44,7 @@ ORDER: dict[str, dict[str, str]] = {
     },
     "losses": {
         "Programs": "Penalty AugmentedLagrangian L1 L2 Smooth",
-        "Residuals": "LeastSquares MultipleShooting Mean",
+        "Residuals": "LeastSquares MeanSquares MultipleShooting Mean",
         "Structure": "Sparsity Segments Shot Multipliers Report",
     },
     "metrics": {
