@@ -1,4 +1,4 @@
-"""Simulation: `simulate` in continuous time, and `rollout` in discrete time with a policy in closed loop."""
+"""Simulation: `simulate` in continuous time, `rollout` in discrete time with a policy, and `replay` of records."""
 
 from ._inputs import (
     AbstractInput as AbstractInput,
@@ -6,5 +6,6 @@ from ._inputs import (
     Linear as Linear,
     ZeroOrderHold as ZeroOrderHold,
 )
+from ._replay import replay as replay
 from ._rollout import rollout as rollout
 from ._simulate import simulate as simulate
