@@ -6,8 +6,8 @@ from ._decisions import suboptimality as suboptimality, violations as violations
 from ._forecast import free_run as free_run, FreeRun as FreeRun, nrmse as nrmse, r2 as r2, rmse as rmse
 from ._identifiability import (
     Direction as Direction,
-    identifiability as identifiability,
     Identifiability as Identifiability,
+    identifiability as identifiability,
     sensitivities as sensitivities,
 )
 from ._uncertainty import covariance as covariance, sample_parameters as sample_parameters

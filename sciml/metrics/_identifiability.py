@@ -5,7 +5,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float
@@ -119,7 +118,7 @@ def identifiability(
 
     Source: Belsley, Kuh & Welsch (1980), Regression Diagnostics, chapter 3, doi:10.1002/0471725153 (scaled condition
     indices above 30 as the mark of strong dependence); Brun, Reichert & Künsch (2001), Practical identifiability
-    analysis of large environmental simulation models, Water Resources Research 37(4), equation (11),
+    analysis of large environmental simulation models, Water Resources Research 37(4),
     doi:10.1029/2000WR900350 (collinearity index).
 
     Examples:

@@ -63,7 +63,7 @@ def whiteness(
 
     Gradient: in both modes.
 
-    Source: Ljung & Box (1978), On a measure of lack of fit in time series models, Biometrika 65(2), equation (2),
+    Source: Ljung & Box (1978), On a measure of lack of fit in time series models, Biometrika 65(2),
     doi:10.1093/biomet/65.2.297; missing samples as in Stoffer & Toloi (1992), A note on the Ljung-Box-Pierce
     portmanteau statistic with missing data, Statistics & Probability Letters 13(5), doi:10.1016/0167-7152(92)90112-I.
 
@@ -118,7 +118,7 @@ def input_correlation(
     Gradient: of `correlation` in both modes; of the rest almost everywhere (the rank of `P` is piecewise constant).
 
     Source: Ljung (1999), System Identification, 2nd edition, section 16.6; Box, Jenkins, Reinsel & Ljung (2015), Time
-    Series Analysis, section 12.1 for the variance of a cross-correlation (Bartlett's formula).
+    Series Analysis, chapter 12, for the variance of a cross-correlation (Bartlett's formula).
 
     Examples:
         ```python

@@ -1,4 +1,4 @@
-"""Residual tests: NumPy and SciPy as referees, the nominal rate under the hypothesis, power, missing samples, errors."""
+"""Residual tests: NumPy and SciPy as referees, the nominal rate of false alarms, power, missing samples, errors."""
 
 import jax
 import jax.numpy as jnp
