@@ -185,8 +185,11 @@ class MovingHorizon(AbstractObserver):
         kick, eye = _root(self.process), jnp.eye(self.measurement.shape[0], dtype=start.dtype)
         roots = jax.vmap(lambda m: cholesky(masked(self.measurement, m, eye)))(window.is_measured)
 
+        # Optimistix damps in the default dtype, whatever that of the problem is.
+        wide = jnp.zeros(()).dtype
+
         def states(unknown: tuple[Array, Array]) -> Array:
-            first, noise = unknown
+            first, noise = (part.astype(start.dtype) for part in unknown)
             return self._simulate(window, start + spread @ first, noise @ kick.T)
 
         def residuals(unknown: tuple[Array, Array], _: None) -> tuple[Array, Array, Array]:
@@ -194,13 +197,13 @@ class MovingHorizon(AbstractObserver):
             index = jnp.arange(self.horizon + 1)
             t = window.t + index.astype(window.t.dtype) * self.system.dt.astype(window.t.dtype)
             error = jnp.where(window.is_measured, window.y - jax.vmap(self.system.output)(t, x, window.u), 0.0)
-            return *unknown, solve_triangular(roots, error[..., None])[..., 0]
+            return *unknown, solve_triangular(roots, error[..., None])[..., 0].astype(wide)
 
-        guess = jnp.zeros_like(start), window.noise
+        guess = jnp.zeros_like(start, dtype=wide), window.noise.astype(wide)
         method = optx.LevenbergMarquardt(rtol=self.tol, atol=self.tol)
         solution = optx.least_squares(residuals, method, guess, max_steps=self.max_steps, throw=False)
         is_solved = solution.result == optx.RESULTS.successful
-        return states(solution.value), solution.value[1], is_solved
+        return states(solution.value), solution.value[1].astype(start.dtype), is_solved
 
     def _simulate(self, window: Window, x0: Array, noise: Float[Array, "steps x"]) -> Float[Array, "window x"]:
         """The states of the window, which stand still after the present."""
