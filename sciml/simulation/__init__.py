@@ -8,6 +8,7 @@ from ._filter import (
     smooth_states as smooth_states,
     Smoothed as Smoothed,
 )
+from ._free_run import free_run as free_run
 from ._gaussian import Gaussian as Gaussian
 from ._inputs import (
     AbstractInput as AbstractInput,

@@ -70,6 +70,7 @@ class MovingHorizon(AbstractObserver):
     horizon: int = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
     tol: float = eqx.field(static=True)
+    inputs: int | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -81,12 +82,12 @@ class MovingHorizon(AbstractObserver):
         horizon: int,
         max_steps: int = 50,
         tol: float | None = None,
+        inputs: int | None = None,
     ):
         """The model and its noises, and the length of the window.
 
         Args:
-            system: any discrete system whose state and output are vectors. If it has inputs, its `input_shape` has to
-                say so.
+            system: any discrete system whose state and output are vectors.
             process: as in `KalmanFilter`; positive semidefinite.
             measurement: as in `KalmanFilter`.
             start: as in `KalmanFilter`.
@@ -95,6 +96,7 @@ class MovingHorizon(AbstractObserver):
             max_steps: most iterations per sample, >= 1.
             tol: relative and absolute tolerance of the least-squares problem, > 0; the square root of the dtype's
                 precision by default.
+            inputs: number of inputs, for a system with inputs whose `input_shape` is None.
 
         Raises:
             TypeError: a system that is not in discrete time.
@@ -108,12 +110,13 @@ class MovingHorizon(AbstractObserver):
         if not tol > 0:
             raise invalid("tol", tol, "a number > 0", "leave it out")
         self.system, self.start, self.horizon, self.max_steps, self.tol = system, start, horizon, max_steps, tol
-        self.process, self.measurement = noises(system, process, measurement, start)
+        self.process, self.measurement = noises(system, process, measurement, start, inputs)
+        self.inputs = inputs
 
     def init(self) -> Window:
         """A window with the start alone, at time 0."""
         x, dtype, outputs = self.start.mean, self.start.mean.dtype, self.measurement.shape[0]
-        u = example_input(self.system, dtype)
+        u = example_input(self.system, self.inputs, dtype)
         return Window(
             t=jnp.zeros((), dtype),
             arrival=self.start,

@@ -166,7 +166,15 @@ class ExtendedKalmanFilter(AbstractGaussianFilter):
     measurement: Float[Array, "y y"]
     start: Gaussian
 
-    def __init__(self, system: AbstractDiscreteSystem, process: ArrayLike, measurement: ArrayLike, start: Gaussian):
+    def __init__(
+        self,
+        system: AbstractDiscreteSystem,
+        process: ArrayLike,
+        measurement: ArrayLike,
+        start: Gaussian,
+        *,
+        inputs: int | None = None,
+    ):
         """A system in discrete time, the covariances of its noises, and the belief at the first sample.
 
         Args:
@@ -174,6 +182,7 @@ class ExtendedKalmanFilter(AbstractGaussianFilter):
             process: as in `KalmanFilter`; it also has to cover errors of the model.
             measurement: as in `KalmanFilter`.
             start: as in `KalmanFilter`.
+            inputs: number of inputs, for a system with inputs whose `input_shape` is None.
 
         Raises:
             TypeError: a system that is not in discrete time.
@@ -181,7 +190,7 @@ class ExtendedKalmanFilter(AbstractGaussianFilter):
         """
         check_discrete(system)
         self.system, self.start = system, start
-        self.process, self.measurement = noises(system, process, measurement, start)
+        self.process, self.measurement = noises(system, process, measurement, start, inputs)
 
     def linear_step(self, t: Array, x: Float[Array, " x"], u: Any) -> tuple[Float[Array, " x"], Float[Array, "x x"]]:
         """`f(t, x, u)`, and its Jacobian by forward mode."""
@@ -276,20 +285,22 @@ def check_discrete(system: Any) -> None:
     raise wrong_type("system", got, "a system in discrete time", fix)
 
 
-def example_input(system: AbstractDiscreteSystem, dtype: Any) -> Array | None:
+def example_input(system: AbstractDiscreteSystem, inputs: int | None, dtype: Any) -> Array | None:
     """An input of the right shape, or None."""
-    shape = system.input_shape()
+    shape = system.input_shape() if inputs is None else (inputs,)
     return None if shape is None else jnp.zeros(shape, dtype)
 
 
-def noises(system: Any, process: Any, measurement: Any, start: Gaussian) -> tuple[Array, Array]:
+def noises(
+    system: Any, process: Any, measurement: Any, start: Gaussian, inputs: int | None = None
+) -> tuple[Array, Array]:
     """Both covariances as matrices, checked against the system."""
     x, dtype = start.mean, start.mean.dtype
-    u, t = example_input(system, dtype), jnp.zeros((), dtype)
+    u, t = example_input(system, inputs, dtype), jnp.zeros((), dtype)
     try:
         after, y = eqx.filter_eval_shape(lambda s, x: (s.step(t, x, u), s.output(t, x, u)), system, x)
     except (TypeError, ValueError, IndexError) as error:
-        fix = "give `start` one entry per state; if the system has inputs, let its `input_shape` say so"
+        fix = "give `start` one entry per state, and `inputs=` if the system does not tell the number of its inputs"
         expected = f"a state that {type(system).__name__} takes"
         raise invalid("start", f"a mean of shape {x.shape}, on which it raises: {error}", expected, fix) from error
     if after.shape != x.shape or x.ndim != 1 or getattr(y, "ndim", 0) != 1:

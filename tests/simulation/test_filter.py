@@ -18,6 +18,7 @@ from sciml.simulation import (
     filter_states,
     Gaussian,
     KalmanFilter,
+    MovingHorizon,
     smooth_states,
     steady_state,
 )
@@ -30,6 +31,7 @@ from sciml.systems import (
     LinearDiscrete,
     RK4,
 )
+from sciml.systems.models import GreyBox
 from sciml.systems.zoo import VanDerPol
 from tests.laws.registries import cast
 
@@ -239,6 +241,21 @@ def test_the_extended_filter_finds_the_velocity(oscillator):
     white = run.innovation[:, 0] ** 2 / run.innovation_cov[:, 0, 0]
     assert abs(np.mean(white[10:]) - 1.0) < 4 * np.sqrt(2 / 70)
     np.testing.assert_allclose(estimate_states(ekf, data).x, run.filtered.mean, atol=1e-12)
+
+
+def test_a_grey_box_model_that_does_not_tell_its_inputs():
+    def decay(p, network, t, x, u):
+        return -p["rate"] * x + u
+
+    plant = discretise(GreyBox(decay, {"rate": jnp.asarray(0.5)}), RK4(), dt=1.0)
+    data = record(y=np.ones(6), u=np.ones(6), dt=1.0)
+    arguments = (plant, 0.1, 0.2, ONE)
+    with pytest.raises(ValueError, match="`start`: got .* `inputs=`"):
+        ExtendedKalmanFilter(*arguments)
+    linear = LinearDiscrete(np.exp([[-0.5]]), (1 - np.exp([[-0.5]])) / 0.5)
+    expected = estimate_states(KalmanFilter(linear, 0.1, 0.2, ONE), data).x
+    for kind in (ExtendedKalmanFilter(*arguments, inputs=1), MovingHorizon(*arguments, horizon=2, inputs=1)):
+        np.testing.assert_allclose(estimate_states(kind, data).x, expected, atol=1e-3)  # the error of RK4
 
 
 def test_a_filter_that_diverges_is_a_value():
