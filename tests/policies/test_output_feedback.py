@@ -83,7 +83,7 @@ class Position(AbstractContinuousSystem):
 
 @pytest.mark.parametrize("kind", ["filter", "window"])
 def test_it_stabilises_the_oscillator_from_its_position(kind, key):
-    """Feedback linearisation, which needs the velocity; noise of 0.02 on the position, a tenth of the samples missing."""
+    """Feedback linearisation, which needs the velocity, with noise of 0.02 on the position."""
     plant = discretise(Position(), RK4(), dt=0.1)
     noises, start = (1e-5, 4e-4), Gaussian(np.array([1.0, 0.0]), 1.0)
     observer = (
