@@ -1,6 +1,7 @@
 """Tests of residuals: are they white, and are they independent of the input?"""
 
 from collections.abc import Callable
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -141,6 +142,7 @@ def input_correlation(
     return _per_channel(lambda e, m: per_input(e, m, u), e, mask)
 
 
+@partial(jax.jit, static_argnums=(2, 3))
 def _whiteness(e: Array, mask: Array, lags: int, fitted: int, z: Array) -> CorrelationTest:
     lag = jnp.arange(1, lags + 1)
     weight = mask.astype(e.dtype)
@@ -155,6 +157,7 @@ def _whiteness(e: Array, mask: Array, lags: int, fitted: int, z: Array) -> Corre
     return CorrelationTest(r, z * jnp.sqrt(variance), lag, statistic, dof, _tail(statistic, dof))
 
 
+@partial(jax.jit, static_argnums=3)
 def _cross(e: Array, mask: Array, u: Array, lags: int, z: Array) -> CorrelationTest:
     lag = jnp.arange(lags + 1)
     weight = mask.astype(e.dtype)
