@@ -48,6 +48,17 @@ def spring(p: Any, network: Any, t: Any, x: Array, u: Array) -> Array:
 
 
 GREY = models.GreyBox(spring, {"stiffness": jnp.asarray(2.0)}, eqx.nn.MLP(2, 1, 4, 1, key=KEY))
+MASS, POTENTIAL = (eqx.nn.MLP(1, out, 4, 1, jnp.tanh, key=KEY) for out in (1, "scalar"))
+
+
+def node(p: Any, x: Array, s: Array, u: Array) -> Array:
+    return (s - x + u) / p
+
+
+def flow(q: Any, mine: Array, other: Array) -> Array:
+    return (other - mine) / q
+
+
 SYSTEMS = {
     "NeuralODE": Member(models.NeuralODE(2, 1, width=4, key=KEY), X, U),
     "GreyBox": Member(GREY, X, U),
@@ -57,6 +68,32 @@ SYSTEMS = {
     ),
     "Recurrent": Member(models.Recurrent(models.ElmanCell(1, 2, key=KEY), 1, dt=0.5, key=KEY), X, U),
     "LiquidTimeConstant": Member(models.LiquidTimeConstant(2, 1, 1, tau=0.5, key=KEY), X, U),
+    "NetworkODE": Member(
+        models.NetworkODE(
+            node,
+            flow,
+            np.array([0]),
+            np.array([1]),
+            nodes=2,
+            is_undirected=True,
+            node_parameters=np.array([1.0, 2.0]),
+            edge_parameters=np.array([0.5]),
+            gates=models.Gates(np.zeros(1)),
+        ),
+        X,
+        np.array([0.7, -0.1]),
+    ),
+    "Lagrangian": Member(
+        models.Lagrangian(
+            models.CholeskyMatrix(MASS, 1), POTENTIAL, damping=np.array([[0.4]]), input_matrix=np.array([[1.5]])
+        ),
+        X,
+        U,
+    ),
+    "Hamiltonian": Member(models.Hamiltonian(models.separable(POTENTIAL, MASS), damping=np.array([[0.4]])), X, U),
+    "PortHamiltonian": Member(
+        models.PortHamiltonian(eqx.nn.MLP(2, "scalar", 4, 1, jnp.tanh, key=KEY), A, np.array([[0.1], [0.3]]), B), X, U
+    ),
     "ScaledContinuous": Member(models.scaled(GREY, SCALING, measures_state=True), X, U),
     "ScaledDiscrete": Member(models.scaled(LINEAR, SCALING), X, U),
     "LinearContinuous": Member(LinearContinuous(A, B, C), np.array([0.3, -0.2]), np.array([0.7])),

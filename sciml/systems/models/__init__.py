@@ -2,6 +2,15 @@
 
 from ._blocks import HammersteinWiener as HammersteinWiener, Residual as Residual
 from ._grey_box import GreyBox as GreyBox
+from ._mechanics import (
+    CholeskyMatrix as CholeskyMatrix,
+    Hamiltonian as Hamiltonian,
+    Lagrangian as Lagrangian,
+    PortHamiltonian as PortHamiltonian,
+    Separable as Separable,
+    separable as separable,
+)
+from ._network import edges_of as edges_of, Gates as Gates, NetworkODE as NetworkODE, prune as prune
 from ._neural_ode import NeuralODE as NeuralODE
 from ._recurrent import ElmanCell as ElmanCell, LiquidTimeConstant as LiquidTimeConstant, Recurrent as Recurrent
 from ._scaled import scaled as scaled, ScaledContinuous as ScaledContinuous, ScaledDiscrete as ScaledDiscrete
