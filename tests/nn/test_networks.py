@@ -163,7 +163,7 @@ def test_a_layer_sums_functions_of_single_inputs(key):
 
 
 def test_refinement_keeps_the_function(key):
-    net = KAN(2, 1, width=3, depth=1, grid=3, degree=3, lower=(0.0, -1.0), upper=(2.0, 3.0), key=key)
+    net = KAN(2, 1, width=3, depth=1, grid=3, lower=(0.0, -1.0), upper=(2.0, 3.0), key=key)
     xs = jr.uniform(key, (50, 2)) * jnp.array([2.0, 4.0]) + jnp.array([0.0, -1.0])
     finer = net.refined(3)
     assert finer.layers[0].grid == 9 and finer.layers[1].coefficients.shape == (1, 3, 12)
@@ -191,40 +191,45 @@ def test_a_kan_learns_a_composition(key):
 
 
 def test_windows_are_a_partition_of_unity_that_data_do_not_move(key):
-    piece = lambda key: eqx.nn.MLP(2, 1, 4, 1, key=key)
-    net = FiniteBasis(piece, counts=(4, 3), lower=(0.0, -1.0), upper=(3.0, 1.0), key=key)
-    xs = jr.uniform(key, (400, 2)) * jnp.array([5.0, 4.0]) + jnp.array([-1.0, -2.0])  # outside too
+    net = NETS["FiniteBasis"](key)  # centres at x = -1, 0, 1 and y = -1, 2
+    xs = jr.uniform(key, (400, 2), minval=-2.0, maxval=3.0)  # outside too
     windows = eqx.filter_jit(lambda net, xs: jax.vmap(net.windows)(xs))
     weights = np.asarray(windows(net, xs))
-    assert weights.shape == (400, 12) and np.all(weights >= 0)
+    assert weights.shape == (400, 6) and np.all(weights >= 0)
     np.testing.assert_allclose(np.sum(weights, axis=1), 1.0, atol=1e-14)
     assert np.max(np.sum(weights > 0, axis=1)) <= 4  # two windows along each axis
-    centres = jnp.array([[i, j] for i in range(4) for j in (-1.0, 0.0, 1.0)], dtype=float)
+    centres = jnp.array([[i, j] for i in (-1.0, 0.0, 1.0) for j in (-1.0, 2.0)])
     # no window reaches the centre of a neighbour
-    np.testing.assert_allclose(windows(net, centres), np.eye(12), atol=1e-12)
+    np.testing.assert_allclose(windows(net, centres), np.eye(6), atol=1e-12)
 
 
-def test_windows_are_those_of_the_paper(key):
-    piece = lambda key: eqx.nn.MLP(1, 1, 2, 0, key=key)
-    net = FiniteBasis(piece, counts=(3,), lower=0.0, upper=2.0, overlap=1.9, key=key)
+@pytest.fixture(scope="module")
+def line():
+    """Three KANs along an axis."""
+    piece = lambda key: KAN(1, 1, width=3, depth=0, key=key)
+    return FiniteBasis(piece, counts=(3,), lower=0.0, upper=2.0, key=jr.key(0))
+
+
+def test_windows_are_those_of_the_paper(line):
     x, mu, sigma = 0.6, np.array([0.0, 1.0, 2.0]), 0.95
     bumps = np.where(np.abs(x - mu) < sigma, ((1 + np.cos(np.pi * (x - mu) / sigma)) / 2) ** 2, 0)
-    np.testing.assert_allclose(eqx.filter_jit(net.windows)(jnp.array([x])), bumps / bumps.sum(), rtol=1e-13)
-    values = eqx.filter_vmap(lambda n, z: n(z))(net.networks, jnp.asarray((x - mu) / sigma)[:, None])
-    np.testing.assert_allclose(one(net, jnp.array([x])), bumps @ values / bumps.sum(), rtol=1e-12)
-    whole = FiniteBasis(piece, counts=(1,), lower=0.0, upper=2.0, key=key)
-    inner = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, whole.networks)
-    np.testing.assert_allclose(one(whole, jnp.array([1.5])), inner(jnp.array([0.5])), rtol=1e-13)
+    np.testing.assert_allclose(eqx.filter_jit(line.windows)(jnp.array([x])), bumps / bumps.sum(), rtol=1e-13)
+    values = eqx.filter_jit(eqx.filter_vmap(lambda n, z: n(z)))(line.networks, jnp.asarray((x - mu) / sigma)[:, None])
+    np.testing.assert_allclose(one(line, jnp.array([x])), bumps @ values / bumps.sum(), rtol=1e-12)
 
 
-def test_a_finite_basis_is_smooth(key):
-    piece = lambda key: KAN(1, 1, width=3, depth=1, key=key)
-    net = FiniteBasis(piece, counts=(4,), lower=0.0, upper=1.0, key=key)
-    slope = eqx.filter_jit(lambda n, x: jax.vmap(jax.grad(lambda x: n(x[None])[0]))(x))
-    x = jnp.concatenate([jnp.linspace(0.0, 1.0, 40) + 1e-3, jnp.array([-1.0, 2.0])])
+def test_a_single_box_is_its_network(key):
+    net = FiniteBasis(lambda key: KAN(1, 1, width=3, depth=0, key=key), counts=(1,), lower=0.0, upper=2.0, key=key)
+    inner = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, net.networks)
+    np.testing.assert_allclose(one(net, jnp.array([1.5])), one(inner, jnp.array([0.5])), rtol=1e-13)
+
+
+def test_a_finite_basis_is_smooth(line):
+    both = eqx.filter_jit(lambda n, x: jax.vmap(jax.value_and_grad(lambda x: n(x[None])[0]))(x))
+    x = jnp.concatenate([jnp.linspace(0.0, 2.0, 40) + 1e-3, jnp.array([-1.0, 3.0])])
     h = 1e-6
-    values = lambda x: batch(net, x[:, None])[:, 0]
-    np.testing.assert_allclose(slope(net, x), (values(x + h) - values(x - h)) / (2 * h), atol=1e-7)
+    differences = (both(line, x + h)[0] - both(line, x - h)[0]) / (2 * h)
+    np.testing.assert_allclose(both(line, x)[1], differences, atol=1e-7)
 
 
 # --------------------------------------------------------------------------------------------------------- errors
