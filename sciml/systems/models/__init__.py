@@ -1,0 +1,15 @@
+"""Models to be fitted: systems whose equations are learned, wholly or in part, and how their runs begin."""
+
+from ._blocks import HammersteinWiener as HammersteinWiener, Residual as Residual
+from ._grey_box import GreyBox as GreyBox
+from ._neural_ode import NeuralODE as NeuralODE
+from ._recurrent import ElmanCell as ElmanCell, LiquidTimeConstant as LiquidTimeConstant, Recurrent as Recurrent
+from ._scaled import scaled as scaled, ScaledContinuous as ScaledContinuous, ScaledDiscrete as ScaledDiscrete
+from ._starts import (
+    AbstractStart as AbstractStart,
+    Constant as Constant,
+    Encoder as Encoder,
+    Measured as Measured,
+    Started as Started,
+)
+from ._state_space import StateSpace as StateSpace
