@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Pages in the order of a first program: what is asked, who answers, learning, judging; then what that stands on.
 PAGES = (
-    "programs solvers training losses metrics sources sources.signals nn systems systems.zoo simulation storage "
-    "plotting studies core"
+    "programs solvers training losses metrics sources sources.signals nn nn.maps systems systems.zoo simulation "
+    "storage plotting studies core"
 )
 
 ORDER: dict[str, dict[str, str]] = {
@@ -62,7 +62,15 @@ ORDER: dict[str, dict[str, str]] = {
         "Smooth and slow": "spline random_walk beta_walk",
         "Noise": "white_noise arma beta beta_process",
     },
-    "nn": {"Networks": "TreeMLP BoundedMLP"},
+    "nn": {
+        "Networks": "TreeMLP BoundedMLP ResMLP",
+        "Networks with a property": "InputConvexMLP PositiveDefiniteNet",
+        "Splines": "KAN FiniteBasis KANLayer",
+    },
+    "nn.maps": {
+        "Stable": "BoundedSingularValues PerronFrobenius Gershgorin",
+        "Conserving and dissipating": "Orthogonal SkewSymmetric PositiveDefinite Symmetric",
+    },
     "systems": {
         "Systems": "LinearContinuous LinearDiscrete zero_order_hold",
         "Discretisation": "discretise RK4 Heun Midpoint Exact Discretised",
