@@ -1,6 +1,6 @@
 """Dynamical systems: continuous and discrete systems, discretisation, and a zoo of reference plants."""
 
-from . import zoo as zoo
+from . import models as models, zoo as zoo
 from ._abstract import (
     AbstractContinuousSystem as AbstractContinuousSystem,
     AbstractDiscreteSystem as AbstractDiscreteSystem,
