@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Pages in the order of a first program: what is asked, who answers, learning, judging; then what that stands on.
 PAGES = (
-    "programs solvers training losses metrics sources nn systems systems.zoo simulation storage plotting studies core"
+    "programs solvers training losses metrics sources sources.signals nn systems systems.zoo simulation storage "
+    "plotting studies core"
 )
 
 ORDER: dict[str, dict[str, str]] = {
@@ -54,6 +55,12 @@ ORDER: dict[str, dict[str, str]] = {
     "sources": {
         "Sources": "Uniform Sampled Minibatches Windows Fixed",
         "Records": "read_csv sampling_time split standardise Standardiser",
+    },
+    "sources.signals": {
+        "Standard excitations": "steps multisine schroeder prbs m_sequence",
+        "Periodic signals": "sine square sawtooth chirp",
+        "Smooth and slow": "spline random_walk beta_walk",
+        "Noise": "white_noise arma beta beta_process",
     },
     "nn": {"Networks": "TreeMLP BoundedMLP"},
     "systems": {

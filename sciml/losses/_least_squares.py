@@ -6,12 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, Scalar
+from jaxtyping import PRNGKeyArray, Scalar
 
-from ..core import invalid, ravel
+from ..core import invalid
 from ..sources import AbstractSource, Batch
 from ._abstract import AbstractLeastSquares, AbstractLoss, finite_or_nan, mean_of_finite, Report
-from ._sparsity import Sparsity
 
 
 class Mean(AbstractLoss):
@@ -78,66 +77,3 @@ class LeastSquares(AbstractLeastSquares):
 
     def structure(self, model: Any, batch: Any) -> None:
         """Dense."""
-
-
-class Segments(eqx.Module):
-    """A record cut into segments for multiple shooting, leading axes: segment, time."""
-
-    u: Any
-    y: Float[Array, "segment time ..."]
-    weight: Float[Array, "segment time ..."]
-    """Zero where a sample is not to count (held out, saturated)."""
-
-
-class Shot(eqx.Module):
-    """What multiple shooting fits: a model, and the state at the start of each segment."""
-
-    model: Any
-    starts: Float[Array, "*batch segment x"]
-
-
-class MultipleShooting(AbstractLeastSquares):
-    """Misfit of short simulations from free initial states, plus the gaps between one segment's end and the next start.
-
-    Short segments keep the problem close to linear and their simulations stable; a rising `continuity` closes the gaps.
-    With one segment it is single shooting.
-
-    Args:
-        simulate: `(model, x0, u) -> (y, x_end)` for one segment.
-        continuity: weight of the gaps, an array so that raising it does not recompile.
-        prior: `(model, starts) -> pytree of residuals`, what is believed beforehand about the model and the first
-            start, `starts[0]` (no derivative reaches the others); None for nothing.
-
-    Residuals are scaled so that the loss is half the mean squared misfit over weighted samples, plus half the weighted
-    mean squared gap.
-
-    Source: Bock (1981), Numerical treatment of inverse problems in chemical reaction kinetics, DOI
-    10.1007/978-3-642-68220-9_8; Forgione & Piga (2021), Continuous-time system identification with neural networks, DOI
-    10.1016/j.ejcon.2021.01.008, for the relation to truncated simulation error.
-    """
-
-    simulate: Callable[[Any, Any, Any], tuple[Any, Any]]
-    continuity: Float[Array, ""]
-    prior: Callable[[Any, Any], Any] | None = None
-
-    def residuals(self, model: Shot, batch: Segments) -> Any:
-        """Misfit, gaps and prior."""
-        y, ends = jax.vmap(lambda x0, u: self.simulate(model.model, x0, u))(model.starts, batch.u)
-        misfit = (y - batch.y) * jnp.sqrt(batch.weight / jnp.sum(batch.weight))
-        gaps = self.continuity * (ends[:-1] - model.starts[1:]) / model.starts.shape[0] ** 0.5
-        # `structure` promises that the prior touches the first start only.
-        starts = jnp.concatenate([model.starts[:1], jax.lax.stop_gradient(model.starts[1:])])
-        return misfit, gaps, () if self.prior is None else self.prior(model.model, starts)
-
-    def structure(self, model: Shot, batch: Segments) -> Sparsity | None:
-        """Starts touch their own segment's misfit and two gaps: three passes serve all of them."""
-        if model.starts.shape[0] < 4:
-            return None
-        shared = ravel(eqx.filter(model.model, eqx.is_inexact_array))[0].size
-        return Sparsity.chain(shared, model.starts.shape, self._rows(model, batch))
-
-    def _rows(self, model: Shot, batch: Segments) -> tuple[int, int, int]:
-        """Residuals per segment, per gap, and of the prior."""
-        misfit, gaps, prior = jax.eval_shape(self.residuals, model, batch)
-        size = sum(leaf.size for leaf in jax.tree.leaves(prior))
-        return misfit.size // misfit.shape[0], gaps.size // max(gaps.shape[0], 1), size

@@ -1,5 +1,6 @@
 """Simulation: `simulate` in continuous time, `rollout` in discrete time with a policy, and `replay` of records."""
 
+from ._free_run import free_run as free_run
 from ._inputs import (
     AbstractInput as AbstractInput,
     Cubic as Cubic,

@@ -41,7 +41,7 @@ def replay(
             are held, as a digital-to-analogue converter does.
 
     Returns:
-        States, inputs and outputs at the times of the record. A run that diverges is frozen and counted, as in `rollout`.
+        States, inputs and outputs at the times of the record. A run that diverges is frozen, as in `rollout`.
 
     Raises:
         ValueError: several records without `vmap`, `substeps < 1`, or a model that does not take state or inputs.

@@ -1,5 +1,6 @@
-"""Sources of training data: samples, minibatches, windows, splits, measured records, and files."""
+"""Sources of training data: samples, minibatches, windows, splits, measured records, files, and input signals."""
 
+from . import signals as signals
 from ._csv import read_csv as read_csv, sampling_time as sampling_time
 from ._fixed import Fixed as Fixed
 from ._minibatches import Minibatches as Minibatches

@@ -15,8 +15,8 @@ class Record(eqx.Module):
     """Times, inputs and outputs of one experiment, or of several under a leading axis; made by `record` and `stack`.
 
     `u[k]` acts from `t[k]` to `t[k+1]`. Records of unequal length are padded at the end: the padding repeats the last
-    time and input, and counts as not measured. Write for one record; `vmap` over a stacked one makes the batch, compiled
-    once for all lengths.
+    time and input, and counts as not measured. Write for one record; `vmap` over a stacked one makes the batch, which
+    is compiled once for all lengths.
     """
 
     t: Float[Array, "*record time"]
@@ -68,7 +68,8 @@ def record(y: Column, u: Column | None = None, *, t: Column | None = None, dt: A
         raise invalid("u", f"{us.shape[0]} samples", f"{steps}, as many as of `y`", "repeat the last input, or cut `y`")
     if us is not None and not np.all(np.isfinite(us)):
         first = np.argwhere(~np.isfinite(us))[0]
-        got = f"{int(np.sum(~np.isfinite(us)))} entries that are NaN or infinite, the first one at u[{first[0]}, {first[1]}]"
+        count = int(np.sum(~np.isfinite(us)))
+        got = f"{count} entries that are NaN or infinite, the first one at u[{first[0]}, {first[1]}]"
         fix = "fill gaps in the inputs (held or interpolated), or cut the record there: a model needs every input"
         raise invalid("u", got, "finite numbers", fix)
     if np.any(np.isinf(ys)):
@@ -242,7 +243,8 @@ def _times(t: Any, dt: Any, steps: int) -> np.ndarray:
     gaps = np.diff(times)
     if not np.all(np.isfinite(times)) or not np.all(gaps > 0):
         k = int(np.argmin(gaps > 0))
-        got = f"t[{k}] = {times[k]:.9g}, t[{k + 1}] = {times[k + 1]:.9g}, and {int(np.sum(~(gaps > 0)))} such pairs in all"
+        count = int(np.sum(~(gaps > 0)))
+        got = f"t[{k}] = {times[k]:.9g}, t[{k + 1}] = {times[k + 1]:.9g}, and {count} such pairs in all"
         fix = "sort the rows by time, and drop or average rows with the same time"
         raise invalid("t", got, "strictly increasing, finite times", fix)
     return times

@@ -22,7 +22,7 @@ from ..nn import BoundedMLP
 from ..programs import along_trajectory, guess, OptimalControl, to_trajectory, transcribe
 from ..simulation import rollout
 from ..solvers import InteriorPoint, Retry, solve_batch
-from ..sources import Sampled
+from ..sources import record as measured, Sampled
 from ..systems import discretise, RK4
 from ..systems.zoo import TankLevels
 from ..training import Checkpoint, ensemble, fit, KeepBest, LevenbergMarquardt, multiple_shooting
@@ -171,8 +171,8 @@ def identify(record: tanks.Record, key: PRNGKeyArray, count: int) -> tuple[dict[
     starts = jr.uniform(key, (count, len(tanks.RANGES)), minval=-1.0, maxval=1.0)
     u0 = record.u[0]
     found = multiple_shooting(
-        starts, partial(tanks.simulate, dt=record.dt), record.u, record.y, length=32,
-        x0=jnp.stack([7.0 * jnp.ones(()), record.y[0], u0, jnp.zeros(())]), align=lambda x, y: x.at[1].set(y),
+        starts, measured(record.y, record.u, dt=record.dt), length=32, simulate=partial(tanks.segment, dt=record.dt),
+        x0=jnp.stack([7.0 * jnp.ones(()), record.y[0], u0, jnp.zeros(())]), align=lambda x, y: x.at[1].set(y[0]),
         prior=partial(tanks.prior, u0=u0),
     )  # fmt: skip
     if not bool(is_successful(found.result)):

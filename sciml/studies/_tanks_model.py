@@ -9,6 +9,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
+from .. import sources
 from ..core import invalid
 from ..programs import OptimalControl
 from ..sources import read_csv, sampling_time
@@ -69,6 +70,13 @@ def simulate(coordinates: Any, x0: Float[Array, "4"], u: Float[Array, " time"], 
 
     end, y = jax.lax.scan(advance, x0, u)
     return y, end
+
+
+def segment(coordinates: Any, x0: Float[Array, "4"], piece: sources.Record, dt: Any) -> tuple[Any, Any]:
+    """Sensor readings at all samples of a segment, and the state at its last one."""
+    y, end = simulate(coordinates, x0, piece.u[:-1, 0], dt)
+    last = plant(coordinates).output(0.0, end, None)
+    return jnp.append(y, last)[:, None], end
 
 
 def read_record(path: str) -> Record:

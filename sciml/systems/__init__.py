@@ -1,4 +1,4 @@
-"""Dynamical systems: continuous and discrete systems, discretisation, and a zoo of reference plants."""
+"""Dynamical systems: continuous and discrete, discretisation, models to be fitted, and a zoo of plants."""
 
 from . import models as models, zoo as zoo
 from ._abstract import (

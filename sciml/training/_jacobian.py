@@ -2,7 +2,8 @@
 
 `J` comes from the cheapest derivatives that the declared structure allows:
 
-* samples: the rows of one sample at a time, by reverse mode through that sample alone;
+* samples: the rows of one sample at a time, by reverse mode through that sample alone, or by forward mode where the
+  sample has about as many residuals as there are parameters (a long simulation of a small model);
 * sparsity: one forward derivative for each group of columns that never meet in a row;
 * else all columns by forward mode, or all rows by reverse mode where these are fewer or the columns do not fit.
 """
@@ -209,7 +210,11 @@ def _first(data: Any) -> Any:
 
 
 def _rows(residual: Callable[[Array], Array], flat: Array) -> tuple[Float[Array, "k n"], Float[Array, " k"]]:
-    """Jacobian and residuals of one sample."""
+    """Jacobian and residuals of one sample, by the cheaper mode (a row costs about two columns)."""
+    count = jax.eval_shape(residual, flat).size
+    if flat.size <= 2 * count:
+        r, push = jax.linearize(residual, flat)
+        return jax.vmap(push, out_axes=1)(jnp.eye(flat.size, dtype=flat.dtype)), r
     r, pull = jax.vjp(residual, flat)
     return jax.vmap(lambda v: pull(v)[0])(jnp.eye(r.size, dtype=r.dtype)), r
 

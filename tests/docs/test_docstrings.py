@@ -6,6 +6,7 @@ Defaults of a reader: single precision, default warnings, an empty folder.
 import ast
 import inspect
 import json
+import operator
 import os
 import re
 import subprocess
@@ -18,7 +19,15 @@ import sciml
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```python[ ]*\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
-FOLDERS = [name for name in dir(sciml) if inspect.ismodule(getattr(sciml, name))]
+
+
+def is_folder(top: str, name: str) -> bool:
+    """Whether a name is a public folder inside a folder, such as `systems.zoo`."""
+    return name[0] != "_" and hasattr(getattr(getattr(sciml, top), name), "__path__")
+
+
+TOP = [name for name in dir(sciml) if inspect.ismodule(getattr(sciml, name))]
+NESTED = [f"{top}.{name}" for top in TOP for name in dir(getattr(sciml, top)) if is_folder(top, name)]
 IMPORTS = (
     "import jax\nimport jax.numpy as jnp\nimport sciml\n"  # the API page says that examples take these for granted
 )
@@ -30,6 +39,7 @@ FACE = """
     solvers.BoxNewton training.fit losses.Penalty losses.AugmentedLagrangian losses.LeastSquares metrics.certify
     sources.Uniform sources.Sampled sources.Minibatches sources.Windows sources.Fixed nn.TreeMLP nn.BoundedMLP
     simulation.simulate simulation.rollout storage.save training.LevenbergMarquardt
+    sources.signals.steps sources.signals.multisine sources.signals.prbs sources.signals.sine
 """.split()
 
 RUN = """
@@ -47,8 +57,8 @@ for name, code in json.load(open("examples.json")).items():
 def examples() -> dict[str, str]:
     """The code of every public docstring that has some, by the member's name."""
     found = {}
-    for folder in FOLDERS:
-        package = getattr(sciml, folder)
+    for folder in TOP + NESTED:
+        package = operator.attrgetter(folder)(sciml)
         for name in dir(package):
             text = inspect.getdoc(getattr(package, name)) if not name.startswith("_") else None
             if blocks := BLOCK.findall(re.sub(r"^ +(?=```)", "", inspect.cleandoc(text or ""), flags=re.MULTILINE)):

@@ -18,20 +18,23 @@ from sciml.losses import (
     AbstractLoss,
     AbstractNorm,
     AugmentedLagrangian,
+    FreeRun,
     L1,
     L2,
     LeastSquares,
     Mean,
     MeanSquares,
     MultipleShooting,
+    OneStep,
     Penalty,
-    Segments,
+    segments,
     Shot,
     Smooth,
 )
 from sciml.programs import Program
-from sciml.sources import Batch, Fixed
+from sciml.sources import Batch, Fixed, record, stack
 from sciml.storage import load, save
+from sciml.systems import AbstractDiscreteSystem
 from tests.laws.registries import assert_equal, cast, public
 
 
@@ -52,10 +55,14 @@ class Member(NamedTuple):
     """Whether the leading axis is that of instances, in any order; segments are a chain."""
 
 
-def relax(model: Gain, x0: Array, u: Array) -> tuple[Array, Array]:
+class Relaxation(AbstractDiscreteSystem):
     """`x[k+1] = x[k] + gain (u[k] - x[k])`, `y = x`."""
-    end, y = jax.lax.scan(lambda x, u: (x + model.gain * (u - x), x), x0, u)
-    return y[..., 0], end
+
+    gain: Array
+    dt: Array
+
+    def step(self, t: Any, x: Array, u: Array) -> Array:
+        return x + self.gain * (u - x)
 
 
 PROGRAM = Program(
@@ -68,15 +75,18 @@ PROGRAM = Program(
 POINTS = np.array([[1.0, 0.5], [2.0, -3.0], [0.4, 0.1]])
 GAIN = Gain(jnp.asarray(0.7))
 U = np.sin(np.arange(12.0)).reshape(3, 4)
-RECORD = Segments(jnp.asarray(U[..., None]), jnp.asarray(0.5 * U), jnp.ones((3, 4)))
+RECORDS = stack([record(0.5 * one, one, dt=1.0) for one in U])
+RELAXATION = Relaxation(jnp.asarray(0.7), jnp.asarray(1.0))
 LOSSES = {
     "Mean": Member(Mean(lambda model, p: jnp.sum((model(p) - 1.0) ** 2)), GAIN, POINTS),
     "LeastSquares": Member(LeastSquares(lambda model, ps: {"r": jax.vmap(model)(ps) - 1.0}, 0.5), GAIN, POINTS),
     "MeanSquares": Member(MeanSquares(lambda model, p: {"r": model(p) - 1.0}, 0.5), GAIN, POINTS),
     "Penalty": Member(Penalty(PROGRAM, weight={"sum": 10.0}), GAIN, POINTS),
     "AugmentedLagrangian": Member(AugmentedLagrangian(PROGRAM), GAIN, POINTS),
+    "FreeRun": Member(FreeRun(horizon=jnp.arange(3)[2]), RELAXATION, RECORDS),
+    "OneStep": Member(OneStep(weight=jnp.array([2.0])), RELAXATION, RECORDS),
     "MultipleShooting": Member(
-        MultipleShooting(relax, jnp.asarray(2.0)), Shot(GAIN, jnp.full((3, 1), 0.1)), RECORD, order=False
+        MultipleShooting(jnp.asarray(2.0)), Shot(RELAXATION, jnp.full((6, 1), 0.1)), segments(RECORDS, 2), order=False
     ),
 }
 NORMS = [L1(), L2(), Smooth(0.5)]

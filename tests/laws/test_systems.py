@@ -15,6 +15,7 @@ import pytest
 from jaxtyping import Array
 
 import sciml.systems
+from sciml.sources import record, scale_records
 from sciml.storage import load, save
 from sciml.systems import (
     AbstractContinuousSystem,
@@ -22,6 +23,7 @@ from sciml.systems import (
     discretise,
     LinearContinuous,
     LinearDiscrete,
+    models,
     RK4,
     zoo,
 )
@@ -35,7 +37,27 @@ class Member(NamedTuple):
 
 
 A, B, C = np.array([[-1.0, 0.3], [0.2, -0.5]]), np.array([[1.0], [0.5]]), np.array([[1.0, 2.0]])
+KEY, LINEAR = jax.random.key(0), LinearDiscrete(A, B, C, dt=0.5)
+SCALING = scale_records(record(np.array([[1.0, 2.0], [3.0, 5.0]]), np.array([0.0, 4.0]), dt=0.1))
+X, U = np.array([0.3, -0.2]), np.array([0.7])
+
+
+def spring(p: Any, network: Any, t: Any, x: Array, u: Array) -> Array:
+    return jnp.stack([x[1], u[0] - p["stiffness"] * x[0] + network(x)[0]])
+
+
+GREY = models.GreyBox(spring, {"stiffness": jnp.asarray(2.0)}, eqx.nn.MLP(2, 1, 4, 1, key=KEY))
 SYSTEMS = {
+    "NeuralODE": Member(models.NeuralODE(2, 1, width=4, key=KEY), X, U),
+    "GreyBox": Member(GREY, X, U),
+    "StateSpace": Member(models.StateSpace(2, 1, 1, dt=0.5, linear=LINEAR, bends_output=True, key=KEY), X, U),
+    "HammersteinWiener": Member(
+        models.HammersteinWiener(LINEAR, before=models.Residual(1, key=KEY), after=models.Residual(1, key=KEY)), X, U
+    ),
+    "Recurrent": Member(models.Recurrent(models.ElmanCell(1, 2, key=KEY), 1, dt=0.5, key=KEY), X, U),
+    "LiquidTimeConstant": Member(models.LiquidTimeConstant(2, 1, 1, tau=0.5, key=KEY), X, U),
+    "ScaledContinuous": Member(models.scaled(GREY, SCALING, measures_state=True), X, U),
+    "ScaledDiscrete": Member(models.scaled(LINEAR, SCALING), X, U),
     "LinearContinuous": Member(LinearContinuous(A, B, C), np.array([0.3, -0.2]), np.array([0.7])),
     "LinearDiscrete": Member(LinearDiscrete(A, B, C, dt=0.5), np.array([0.3, -0.2]), np.array([0.7])),
     "Discretised": Member(
@@ -50,8 +72,8 @@ each = pytest.mark.parametrize("name", SYSTEMS)
 
 
 def test_every_public_system_is_under_these_laws():
-    continuous = public(sciml.systems, zoo, of=AbstractContinuousSystem)
-    discrete = public(sciml.systems, zoo, of=AbstractDiscreteSystem)
+    continuous = public(sciml.systems, models, zoo, of=AbstractContinuousSystem)
+    discrete = public(sciml.systems, models, zoo, of=AbstractDiscreteSystem)
     assert continuous | discrete == {type(member.system) for member in SYSTEMS.values()}, "add it to `SYSTEMS`"
 
 

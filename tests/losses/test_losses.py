@@ -21,14 +21,14 @@ from sciml.losses import (
     Mean,
     MultipleShooting,
     Penalty,
-    Segments,
+    segments,
     Shot,
     Smooth,
     Sparsity,
 )
 from sciml.programs import OptimalControl, Program, transcribe
 from sciml.solvers import InteriorPoint, solve
-from sciml.sources import Batch, Fixed, Minibatches, Sampled
+from sciml.sources import Batch, Fixed, Minibatches, record, Sampled, stack
 from sciml.training import fit
 
 
@@ -252,23 +252,25 @@ def test_every_loss_is_tested_here():
 # --------------------------------------------------------------------------------------------------- multiple shooting
 
 
-def simulate(model, x0, u):
-    """`x+ = a x + b u`, `y = x[0]`, two states."""
+def simulate(model, x0, piece):
+    """`x+ = tanh(a x + b u)`, `y = x[0]`, two states."""
     a, b = model
 
-    def advance(x, u):
-        return jnp.tanh(a @ x + b * u), x[0]
+    def advance(x, now):
+        u, is_live = now
+        return jnp.where(is_live, jnp.tanh(a @ x + b * u[0]), x), x
 
-    end, y = jax.lax.scan(advance, x0, u)
-    return y, end
+    end, xs = jax.lax.scan(advance, x0, (piece.u[:-1], piece.is_sample[1:]))
+    return jnp.concatenate([xs, end[None]])[:, :1], end
 
 
-def shooting(segments: int, key, prior=None):
+def shooting(count: int, key, prior=None):
     keys = jr.split(key, 5)
     model = (0.5 * jr.normal(keys[0], (2, 2)), jr.normal(keys[1], (2,)))
-    shot = Shot(model, jr.normal(keys[2], (segments, 2)))
-    u, y = jr.normal(keys[3], (segments, 3)), jr.normal(keys[4], (segments, 3))
-    return MultipleShooting(simulate, jnp.asarray(0.7), prior), shot, Segments(u, y, jnp.ones_like(y))
+    shot = Shot(model, jr.normal(keys[2], (count, 2)))
+    u, y = jr.normal(keys[3], (3 * count, 1)), jr.normal(keys[4], (3 * count, 1))
+    cut = segments(record(y, u, dt=1.0), 3)  # the last one has an interval less
+    return MultipleShooting(jnp.asarray(0.7), simulate, prior), shot, cut
 
 
 def compressed(loss, shot, batch):
@@ -304,10 +306,30 @@ def test_chain_pattern_by_hand():
 
 def test_multiple_shooting_is_half_the_mean_squared_misfit_and_gap(key):
     loss, shot, batch = shooting(2, key)
-    y, ends = jax.vmap(lambda x0, u: simulate(shot.model, x0, u))(shot.starts, batch.u)
+    y, ends = jax.vmap(lambda x0, piece: simulate(shot.model, x0, piece))(shot.starts, batch.pieces)
     gap = jnp.sum((ends[0] - shot.starts[1]) ** 2)
-    expected = 0.5 * jnp.mean((y - batch.y) ** 2) + 0.5 * 0.7**2 * gap / 2
+    # Six samples: three of each segment, the shared one in the second.
+    misfit = jnp.concatenate([(y - batch.pieces.y)[0, :3], (y - batch.pieces.y)[1, :3]])
+    expected = 0.5 * jnp.mean(misfit**2) + 0.5 * 0.7**2 * gap / 2
     np.testing.assert_allclose(call(loss, shot, batch), expected, rtol=1e-13)
     # A sample of weight zero does not count.
-    held_out = Segments(batch.u, batch.y.at[0, 0].set(1e6), batch.weight.at[0, 0].set(0.0))
-    assert call(loss, shot, held_out) < 10.0
+    data = record(jnp.arange(6.0).at[0].set(1e6), jnp.ones(6), dt=1.0)
+    held_out = segments(data, 3, weight=jnp.ones((6, 1)).at[0].set(0.0))
+    assert call(loss, shot, held_out) < 100.0
+
+
+def test_segments_of_several_records():
+    data = stack([record(np.arange(n, dtype=float), dt=0.5) for n in (8, 4)])
+    cut = segments(data, 3)
+    # 7 intervals: 3 + 3 + 1; 3 intervals: one segment.
+    assert cut.pieces.y.shape == (4, 4, 1) and cut.pieces.length.tolist() == [4, 4, 2, 4]
+    assert cut.continues.tolist() == [True, True, False]
+    assert cut.pieces.y[1, 0, 0] == 3.0 and cut.pieces.t[3, 0] == 0.0
+    # Every sample counts once.
+    assert cut.weight[..., 0].tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
+    whole = segments(data)
+    assert whole.pieces.y.shape == (2, 8, 1) and whole.continues.tolist() == [False]
+    with pytest.raises(ValueError, match="`length`: got 0"):
+        segments(data, 0)
+    with pytest.raises(ValueError, match=r"`weight`: got shape \(2, 8\)"):
+        segments(data, weight=jnp.ones((2, 8)))

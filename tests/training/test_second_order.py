@@ -11,7 +11,8 @@ import scipy.optimize
 from jaxtyping import Array
 
 from sciml.core import RESULTS
-from sciml.losses import LeastSquares, MultipleShooting, Segments, Shot
+from sciml.losses import LeastSquares, MultipleShooting, segments, Shot
+from sciml.sources import record as measured
 from sciml.training import ensemble, fit, LevenbergMarquardt, multiple_shooting, pick_member, Positive
 
 
@@ -124,13 +125,14 @@ class Oscillator(eqx.Module):
     gain: Array
 
 
-def simulate(model, x0, u):
-    def advance(x, u):
-        speed = x[1] + 0.1 * (model.gain * u - model.stiffness * jnp.sin(x[0]) - model.damping * x[1])
-        return jnp.stack([x[0] + 0.1 * speed, speed]), x[0]
+def simulate(model, x0, piece):
+    def advance(x, now):
+        u, is_live = now
+        speed = x[1] + 0.1 * (model.gain * u[0] - model.stiffness * jnp.sin(x[0]) - model.damping * x[1])
+        return jnp.where(is_live, jnp.stack([x[0] + 0.1 * speed, speed]), x), x
 
-    end, y = jax.lax.scan(advance, x0, u)
-    return y, end
+    end, xs = jax.lax.scan(advance, x0, (piece.u[:-1], piece.is_sample[1:]))
+    return jnp.concatenate([xs, end[None]])[:, :1], end
 
 
 TRUE = Oscillator(jnp.asarray(4.0), jnp.asarray(0.6), jnp.asarray(1.5))
@@ -139,16 +141,16 @@ TRUE = Oscillator(jnp.asarray(4.0), jnp.asarray(0.6), jnp.asarray(1.5))
 @pytest.fixture(scope="module")
 def record():
     u = 2.0 * jnp.sign(jnp.sin(0.21 * jnp.arange(120.0)) + 0.3)
-    clean, _ = jax.jit(simulate)(TRUE, jnp.array([0.4, 0.0]), u)
-    return u, clean + 0.02 * jr.normal(jr.key(5), (120,))
+    inputs = measured(jnp.zeros(120), u, dt=0.1)
+    clean, _ = jax.jit(simulate)(TRUE, jnp.array([0.4, 0.0]), inputs)
+    return measured(clean + 0.02 * jr.normal(jr.key(5), (120, 1)), u, dt=0.1)
 
 
 def test_multiple_shooting_recovers_parameters_from_noise(record):
-    u, y = record
     starts = Oscillator(jnp.array([1.0, 9.0, 6.0, jnp.nan]), jnp.array([0.1, 2.0, 0.1, 0.5]), jnp.array([0.5, 3, 1, 1]))
     done = multiple_shooting(
-        starts, simulate, u, y, x0=jnp.zeros(2), length=20, align=lambda x, y: x.at[0].set(y), keep=2, polish=20,
-        progress=False,
+        starts, record, simulate=simulate, x0=jnp.zeros(2), length=20, align=lambda x, y: x.at[0].set(y[0]), keep=2,
+        polish=20, progress=False,
     )  # fmt: skip
     assert done.result == RESULTS.successful and done.stats.failed == 0.25
     found, shot = done.value.model, done.value
@@ -158,18 +160,17 @@ def test_multiple_shooting_recovers_parameters_from_noise(record):
     assert np.all(away < 4 * errors[:3]) and np.all(errors[:3] < 0.1)
     assert shot.starts.shape == (1, 2) and done.stats.losses.shape == (2,) and done.stats.screened.shape == (4,)
     # It is the minimum of single shooting, found by another code from the truth.
-    fun = lambda z: np.asarray(jitted(Oscillator(z[0], z[1], z[2]), z[3:], u)[0] - y)
+    fun = lambda z: np.asarray(jitted(Oscillator(z[0], z[1], z[2]), z[3:], record)[0] - record.y).ravel()
     jitted = jax.jit(simulate)
     exact = scipy.optimize.least_squares(fun, [4.0, 0.6, 1.5, 0.4, 0.0], xtol=1e-12)
     np.testing.assert_allclose(done.stats.losses.min(), exact.cost / 120, rtol=1e-6)
 
 
 def test_sparse_and_dense_steps_agree(record):
-    u, y = record
-    cut = Segments(u.reshape(6, 20), y.reshape(6, 20), jnp.ones((6, 20)))
-    loss = MultipleShooting(simulate, jnp.asarray(1.0))
+    cut = segments(record, 20)
+    loss = MultipleShooting(jnp.asarray(1.0), simulate)
     dense = LeastSquares(lambda shot, batch: loss.residuals(shot, batch))
-    shot = Shot(TRUE, jnp.zeros((6, 2)).at[:, 0].set(cut.y[:, 0]))
+    shot = Shot(TRUE, jnp.zeros((6, 2)).at[:, 0].set(cut.pieces.y[:, 0, 0]))
     assert loss.structure(shot, cut) is not None
     sparse, full = run(shot, loss, cut, steps=6), run(shot, dense, cut, steps=6)
     np.testing.assert_allclose(sparse.stats.matrix, full.stats.matrix, rtol=1e-9, atol=1e-12)
@@ -179,18 +180,26 @@ def test_sparse_and_dense_steps_agree(record):
 
 
 def test_multiple_shooting_refuses_bad_records(record):
-    u, y = record
     models = jax.tree.map(lambda x: x[None], TRUE)
-    with pytest.raises(ValueError, match="`length`: got 7; expected a divisor of the record's 120 samples"):
-        multiple_shooting(models, simulate, u, y, x0=jnp.zeros(2), length=7, progress=False)
-    with pytest.raises(ValueError, match="`u, y`: got leaves of shapes"):
-        multiple_shooting(models, simulate, u[:-1], y, x0=jnp.zeros(2), length=20, progress=False)
+    with pytest.raises(ValueError, match="`length`: got 0; expected an integer >= 1"):
+        multiple_shooting(models, record, simulate=simulate, x0=jnp.zeros(2), length=0, progress=False)
+    with pytest.raises(ValueError, match=r"`weight`: got shape \(119, 1\)"):
+        multiple_shooting(
+            models, record, simulate=simulate, x0=jnp.zeros(2), length=20, weight=jnp.ones((119, 1)), progress=False
+        )
 
 
 def test_multiple_shooting_without_a_sound_start_says_so(record):
-    u, y = record
     models = Oscillator(jnp.full(2, jnp.nan), jnp.ones(2), jnp.ones(2))
     done = multiple_shooting(
-        models, simulate, u, y, x0=jnp.zeros(2), length=60, continuity=(1.0,), steps=2, polish=2, progress=False
+        models,
+        record,
+        simulate=simulate,
+        x0=jnp.zeros(2),
+        length=60,
+        continuity=(1.0,),
+        steps=2,
+        polish=2,
+        progress=False,
     )
     assert done.result == RESULTS.diverged and done.stats.failed == 1.0

@@ -1,5 +1,7 @@
-"""Models to be fitted to data, each a system that `simulate`, `rollout`, `fit` and control take unchanged."""
+"""Models to be fitted: systems whose equations are learned, wholly or in part, and how their runs begin."""
 
+from ._blocks import HammersteinWiener as HammersteinWiener, Residual as Residual
+from ._grey_box import GreyBox as GreyBox
 from ._libraries import (
     AbstractLibrary as AbstractLibrary,
     Concatenated as Concatenated,
@@ -8,4 +10,15 @@ from ._libraries import (
     Polynomial as Polynomial,
     Products as Products,
 )
+from ._neural_ode import NeuralODE as NeuralODE
+from ._recurrent import ElmanCell as ElmanCell, LiquidTimeConstant as LiquidTimeConstant, Recurrent as Recurrent
+from ._scaled import scaled as scaled, ScaledContinuous as ScaledContinuous, ScaledDiscrete as ScaledDiscrete
 from ._sindy import SINDy as SINDy
+from ._starts import (
+    AbstractStart as AbstractStart,
+    Constant as Constant,
+    Encoder as Encoder,
+    Measured as Measured,
+    Started as Started,
+)
+from ._state_space import StateSpace as StateSpace

@@ -1,0 +1,57 @@
+"""Free runs of models that know how to begin."""
+
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+
+from sciml.core import invalid, Trajectory
+from sciml.sources import Record
+from sciml.systems.models import Started
+
+from ._replay import replay
+
+
+def free_run(
+    model: Any,
+    record: Record,
+    *,
+    method: diffrax.AbstractSolver | None = None,
+    substeps: int = 1,
+    is_interpolated: bool = False,
+) -> Trajectory:
+    """What a model predicts for a record, from the inputs and at most the first `lag` outputs.
+
+    Args:
+        model: `systems.models.Started`; a bare system starts at the first measurement, which must be its state.
+        record: one record; `vmap` for several.
+        method, substeps, is_interpolated: as in `replay`.
+
+    Returns:
+        The run from sample `model.start.lag` on: compare `y` with `record.y[lag:]` where `record.is_measured[lag:]`.
+
+    Raises:
+        ValueError: a record that is not longer than `lag`, and as `replay`.
+
+    Gradient: as of `replay`, through the start too.
+    """
+    model = model if isinstance(model, Started) else Started(model)
+    if record.t.ndim != 1:
+        raise invalid("record", f"{record.t.shape[0]} stacked records", "one record", "`jax.vmap` over the records")
+    x0 = model.start(record)
+    return replay(
+        model.system, x0, after(record, model.start.lag),
+        method=method, substeps=substeps, is_interpolated=is_interpolated,
+    )  # fmt: skip
+
+
+def after(record: Record, lag: int) -> Record:
+    """One record without its first `lag` samples."""
+    steps = record.t.shape[0]
+    if steps - lag < 2:
+        fix = "give longer records or windows, or a start that looks at fewer samples"
+        raise invalid("record", f"{steps} samples", f"at least {lag + 2}, two more than the start looks at", fix)
+    cut = lambda leaf: leaf[lag:]
+    u = jax.tree.map(cut, record.u)
+    return Record(cut(record.t), u, cut(record.y), cut(record.is_measured), jnp.maximum(record.length - lag, 1))

@@ -1,0 +1,109 @@
+"""Models fitted in scaled units, that take and give physical ones."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from sciml.core import wrong_type
+from sciml.sources import Scaling, Standardiser
+
+from .._abstract import AbstractContinuousSystem, AbstractDiscreteSystem
+
+Numbers = tuple[float, ...]
+
+
+class _Affine(eqx.Module):
+    """`x -> (x - mean) / scale` with constants that no fit trains (Python floats)."""
+
+    mean: Numbers
+    scale: Numbers
+
+    def apply(self, x: Array) -> Array:
+        return (x - jnp.asarray(self.mean, x.dtype)) / jnp.asarray(self.scale, x.dtype)
+
+    def invert(self, x: Array) -> Array:
+        return x * jnp.asarray(self.scale, x.dtype) + jnp.asarray(self.mean, x.dtype)
+
+
+class _Units(eqx.Module):
+    """The maps between physical and scaled units of one model."""
+
+    u: _Affine | None
+    y: _Affine
+    measures_state: bool = eqx.field(static=True)
+
+    def input(self, u: Any) -> Any:
+        return u if u is None or self.u is None else self.u.apply(u)
+
+    def state(self, x: Any) -> Any:
+        return self.y.apply(x) if self.measures_state else x
+
+
+class ScaledContinuous(AbstractContinuousSystem):
+    """A continuous model in physical units around one in scaled units; made by `scaled`."""
+
+    system: AbstractContinuousSystem
+    units: _Units
+
+    def vector_field(self, t: ArrayLike, x: Float[Array, " state"], u: Any) -> Float[Array, " state"]:
+        """The derivative of the state."""
+        rate = self.system.vector_field(t, self.units.state(x), self.units.input(u))
+        return rate * jnp.asarray(self.units.y.scale, rate.dtype) if self.units.measures_state else rate
+
+    def output(self, t: ArrayLike, x: Float[Array, " state"], u: Any) -> Float[Array, " output"]:
+        """The output in physical units."""
+        return self.units.y.invert(self.system.output(t, self.units.state(x), self.units.input(u)))
+
+    def input_shape(self) -> tuple[int, ...] | None:
+        """As of the scaled model."""
+        return self.system.input_shape()
+
+
+class ScaledDiscrete(AbstractDiscreteSystem):
+    """A discrete model in physical units around one in scaled units; made by `scaled`."""
+
+    dt: Float[Array, ""]
+    system: AbstractDiscreteSystem
+    units: _Units
+
+    def step(self, t: ArrayLike, x: Float[Array, " state"], u: Any) -> Float[Array, " state"]:
+        """The state one sample later."""
+        x = self.system.step(t, self.units.state(x), self.units.input(u))
+        return self.units.y.invert(x) if self.units.measures_state else x
+
+    def output(self, t: ArrayLike, x: Float[Array, " state"], u: Any) -> Float[Array, " output"]:
+        """The output in physical units."""
+        return self.units.y.invert(self.system.output(t, self.units.state(x), self.units.input(u)))
+
+    def input_shape(self) -> tuple[int, ...] | None:
+        """As of the scaled model."""
+        return self.system.input_shape()
+
+
+def scaled(system: Any, scaling: Scaling, *, measures_state: bool = False) -> ScaledContinuous | ScaledDiscrete:
+    """A model fitted to `scaling.apply(data)` as a model of `data`: it takes and gives physical units.
+
+    Fit in scaled units and wrap the result before it is saved, simulated or controlled. The constants are part of the
+    model, and no fit trains them. Not for use inside `jit`.
+
+    Args:
+        system: the fitted model, continuous or discrete.
+        scaling: from `sources.scale_records`.
+        measures_state: whether the outputs are the states themselves (as of `NeuralODE`): the state then is in physical
+            units too. Otherwise it is the model's own.
+
+    Raises:
+        TypeError: `system` is no system.
+    """
+    units = _Units(None if scaling.u is None else _affine(scaling.u), _affine(scaling.y), measures_state)
+    if isinstance(system, AbstractContinuousSystem):
+        return ScaledContinuous(system, units)
+    if isinstance(system, AbstractDiscreteSystem):
+        return ScaledDiscrete(system.dt, system, units)
+    raise wrong_type("system", type(system).__name__, "a system", "pass a model, such as `fitted.value`")
+
+
+def _affine(standardiser: Standardiser) -> _Affine:
+    return _Affine(*(tuple(map(float, part)) for part in (standardiser.mean, standardiser.scale)))

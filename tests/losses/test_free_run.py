@@ -1,0 +1,71 @@
+"""Losses over records: their values by hand, what counts, and what diverges."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from sciml.losses import FreeRun, OneStep
+from sciml.sources import Batch, record, stack
+from sciml.systems import AbstractDiscreteSystem, LinearDiscrete
+from sciml.systems.models import Constant, Encoder, Started
+
+HALVE = LinearDiscrete(A=0.5 * np.eye(1), B=np.zeros((1, 1)), dt=1.0)
+NAN = float("nan")
+
+
+def data(*ys):
+    return stack([record(np.array(y), np.zeros(len(y)), dt=1.0) for y in ys])
+
+
+call = eqx.filter_jit(lambda loss, model, batch: loss(model, batch))
+
+
+def test_free_run_is_half_the_mean_squared_error_over_what_counts():
+    batch = data([1.0, 0.6, 0.3, 0.2], [2.0, NAN, 0.4])
+    # Free runs: 1, .5, .25, .125 and 2, 1, .5. The first sample is given, the missing one does not count.
+    errors = np.array([0.6 - 0.5, 0.3 - 0.25, 0.2 - 0.125, 0.4 - 0.5])
+    np.testing.assert_allclose(call(FreeRun(), HALVE, batch), 0.5 * np.mean(errors**2), rtol=1e-12)
+    np.testing.assert_allclose(call(FreeRun(horizon=jnp.asarray(1)), HALVE, batch), 0.5 * errors[0] ** 2, rtol=1e-12)
+    doubled = call(FreeRun(weight=jnp.array([2.0])), HALVE, batch)
+    np.testing.assert_allclose(doubled, 4 * 0.5 * np.mean(errors**2), rtol=1e-12)
+    one = record(np.array([1.0, 0.6]), np.zeros(2), dt=1.0)
+    np.testing.assert_allclose(call(FreeRun(), HALVE, one), 0.5 * 0.1**2, rtol=1e-12)
+
+
+def test_a_given_start_counts_from_its_first_sample():
+    batch = data([1.0, 0.6])
+    model = Started(HALVE, Constant(jnp.array([0.8])))
+    np.testing.assert_allclose(call(FreeRun(), model, batch), 0.5 * np.mean([0.2**2, 0.2**2]), rtol=1e-12)
+
+
+def test_one_step_starts_at_every_measured_sample():
+    batch = data([1.0, 0.6, 0.3, 0.2], [2.0, NAN, 0.4])
+    # Steps from 1, .6, .3; in the second record none has both ends.
+    errors = np.array([0.6 - 0.5, 0.3 - 0.3, 0.2 - 0.15])
+    np.testing.assert_allclose(call(OneStep(), HALVE, batch), 0.5 * np.mean(errors**2), rtol=1e-12)
+    with pytest.raises(ValueError, match="`model`: got a start by Encoder; expected a measured state"):
+        OneStep()(Started(HALVE, Encoder(1, 1, 1, lag=1, key=jr.key(0))), batch)
+
+
+class Cube(AbstractDiscreteSystem):
+    gain: jax.Array
+    dt: jax.Array
+
+    def step(self, t, x, u):
+        return self.gain * x**3
+
+
+def test_a_run_that_blows_up_is_counted_and_the_others_are_unharmed():
+    batch = data([0.1, 0.001, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [50.0, 0, 0, 0, 0, 0, 0, 0])
+    model = Cube(jnp.asarray(1.0), jnp.asarray(1.0))
+
+    def value(model):
+        value, _, report = FreeRun().evaluate(model, Batch(batch, jnp.arange(2)), None, key=jr.key(0))
+        return value, report
+
+    (value_, report), slope = eqx.filter_jit(eqx.filter_value_and_grad(value, has_aux=True))(model)
+    assert float(report.failed) == 0.5
+    assert bool(jnp.isfinite(value_)) and bool(jnp.isfinite(slope.gain))
