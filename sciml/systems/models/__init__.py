@@ -2,6 +2,7 @@
 
 from ._blocks import HammersteinWiener as HammersteinWiener, Residual as Residual
 from ._grey_box import GreyBox as GreyBox
+from ._koopman import Koopman as Koopman, koopman as koopman, Learned as Learned, Lifted as Lifted
 from ._libraries import (
     AbstractLibrary as AbstractLibrary,
     Concatenated as Concatenated,

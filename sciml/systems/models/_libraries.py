@@ -139,7 +139,8 @@ class Functions(AbstractLibrary):
 
     Examples:
         ```python
-        library = sciml.systems.models.Functions(lambda x, u: jnp.stack([jnp.abs(x[0]) * x[0], u[0]]), ["|v| v", "force"])
+        drag = lambda x, u: jnp.stack([jnp.abs(x[0]) * x[0], u[0]])
+        library = sciml.systems.models.Functions(drag, ["|v| v", "force"])
         assert library(jnp.array([-2.0]), jnp.array([3.0])).tolist() == [-4.0, 3.0]
         ```
     """

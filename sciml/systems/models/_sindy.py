@@ -36,7 +36,7 @@ class SINDy(AbstractContinuousSystem):
         ```
 
     Source: Brunton, Proctor and Kutz (2016), Discovering governing equations from data by sparse identification of
-    nonlinear dynamical systems, PNAS 113(15), equation 3, doi:10.1073/pnas.1517384113; with inputs Brunton, Proctor
+    nonlinear dynamical systems, PNAS 113(15), doi:10.1073/pnas.1517384113; with inputs Brunton, Proctor
     and Kutz (2016), IFAC-PapersOnLine 49(18), doi:10.1016/j.ifacol.2016.10.249.
     """
 
@@ -56,7 +56,9 @@ class SINDy(AbstractContinuousSystem):
         """The library and the coefficients, checked to fit."""
         self.library, self.coefficients, self.inputs = library, parameter(coefficients), inputs
         if self.coefficients.ndim != 2:
-            raise invalid("coefficients", f"shape {self.coefficients.shape}", "(term, state)", "give a column per state")
+            raise invalid(
+                "coefficients", f"shape {self.coefficients.shape}", "(term, state)", "give a column per state"
+            )
         states = self.coefficients.shape[1]
         terms = count(library, states, inputs)
         if self.coefficients.shape[0] != terms:
@@ -88,7 +90,9 @@ class SINDy(AbstractContinuousSystem):
         for name, column in zip(self.names, np.asarray(self.coefficients).T, strict=False):
             parts = [(float(c), term) for c, term in zip(column, self.terms, strict=True) if c != 0]
             text = "".join(f" {'-' if c < 0 else '+'} {_product(abs(c), term)}" for c, term in parts)
-            text = text.removeprefix(" + ").replace(" - ", "-", 1) if text.startswith(" - ") else text.removeprefix(" + ")
+            text = (
+                text.removeprefix(" + ").replace(" - ", "-", 1) if text.startswith(" - ") else text.removeprefix(" + ")
+            )
             lines.append(f"d {name}/dt = {text or '0'}")
         return "\n".join(lines)
 

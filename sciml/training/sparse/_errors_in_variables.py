@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
@@ -26,10 +25,11 @@ FINE, MOST_SUBSTEPS = 0.3, 64
 class ErrorsInVariables(AbstractSparse):
     """The true states as unknowns beside the coefficients: `Σ((x - y)/noise)²` plus the defects of the equations.
 
-    The first choice: it takes neither derivatives of noisy data nor products of noise, needs no threshold, and estimates
-    the noise itself. Smoothed records give a start; the tolerance of the equations then goes down while all terms are in;
-    terms leave one after the other as long as an information criterion says so, each time with all states and coefficients
-    fitted again; exchanges of single terms end the search. The cost grows linearly with the samples.
+    The first choice: it takes neither derivatives of noisy data nor products of noise, needs no threshold, and
+    estimates the noise itself. Smoothed records give a start; the tolerance of the equations then goes down while all
+    terms are in; terms leave one after the other as long as an information criterion says so, each time with all
+    states and coefficients fitted again; exchanges of single terms end the search. The cost grows linearly with the
+    samples.
 
     Records must hold every state (single samples may be missing). It runs on the host: not inside `jit` or `vmap`.
 
@@ -45,8 +45,8 @@ class ErrorsInVariables(AbstractSparse):
         ValueError: an argument out of range.
 
     Source: states and coefficients as unknowns: orthogonal distance regression, Boggs and Rogers (1990), Contemporary
-    Mathematics 112; for sparse dynamics Fung et al. (2025), ODR-BINDy, arXiv:2507.23426, whose idea of selecting terms on
-    that objective this follows. The tolerance, its continuation, the elimination of the states (`_arrow.py`) and the
+    Mathematics 112; for sparse dynamics ODR-BINDy (2025), arXiv:2507.23426, whose idea of selecting terms
+    on that objective this follows. The tolerance, its continuation, the elimination of the states (`_arrow.py`) and the
     exchanges are our own.
     """
 
@@ -76,7 +76,9 @@ class ErrorsInVariables(AbstractSparse):
         fit = lambda start, is_active, noise, tolerance, substeps: refit(
             library, start, is_active, chain, noise, jnp.asarray(tolerance, noise.dtype), substeps, steps=self.steps
         )
-        error = lambda joint: step_error(library, joint.coefficients, joint.x, chain, substeps) / (self.tolerance * noise)
+        error = lambda joint: (
+            step_error(library, joint.coefficients, joint.x, chain, substeps) / (self.tolerance * noise)
+        )
         substeps = jnp.asarray(self.substeps or 1)
         start = (smoothed.x, jnp.asarray(guess, chain.y.dtype))
         for tolerance in [*(level for level in LADDER if level > self.tolerance), self.tolerance]:

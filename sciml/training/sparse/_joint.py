@@ -2,8 +2,8 @@
 
     J(x, Ξ) = Σ ((x[k] - y[k]) / s)² + Σ ((x[k+1] - Φ(x[k], u[k]; Ξ)) / τ)²
 
-over measured outputs and linked samples, with `Φ` one or more Runge-Kutta steps of `dx/dt = Ξᵀ θ(x, u)`, `s` the noise and
-`τ = tolerance·s` what the equations may miss in one sampling interval.
+over measured outputs and linked samples, with `Φ` one or more Runge-Kutta steps of `dx/dt = Ξᵀ θ(x, u)`, `s` the noise
+and `τ = tolerance·s` what the equations may miss in one sampling interval.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from ._chain import Chain
 
 
 class Joint(eqx.Module):
-    """States and coefficients, with the quadratic model of `J/2` in the coefficients of all terms, states eliminated."""
+    """States and coefficients, and the quadratic model of `J/2` in all coefficients, with the states eliminated."""
 
     x: Float[Array, "time x"]
     coefficients: Float[Array, "term x"]
@@ -54,7 +54,9 @@ def defects(library: Any, coefficients: Array, x: Array, chain: Chain, substeps:
     return jnp.where(chain.is_linked[:, None], gap, 0)
 
 
-def objective(library: Any, coefficients: Array, x: Array, chain: Chain, s: Array, tau: Array, substeps: Array) -> Scalar:
+def objective(
+    library: Any, coefficients: Array, x: Array, chain: Chain, s: Array, tau: Array, substeps: Array
+) -> Scalar:
     """`J`."""
     misfit = jnp.where(chain.is_measured, (x - chain.y) / s, 0)
     return jnp.sum(misfit**2) + jnp.sum((defects(library, coefficients, x, chain, substeps) / tau) ** 2)
@@ -67,7 +69,9 @@ def step_error(library: Any, coefficients: Array, x: Array, chain: Chain, subste
     return jnp.sqrt(jnp.sum((one - two) ** 2, axis=0) / jnp.sum(chain.is_linked.astype(x.dtype)))
 
 
-def _linearise(library: Any, coefficients: Array, x: Array, chain: Chain, s: Array, tau: Array, substeps: Array) -> Arrow:
+def _linearise(
+    library: Any, coefficients: Array, x: Array, chain: Chain, s: Array, tau: Array, substeps: Array
+) -> Arrow:
     """The Gauss-Newton system; the derivatives of a defect are `I` in `x[k+1]`, `-A` in `x[k]`, `-B` in `Ξ`."""
     states, n = x.shape[1], coefficients.size
     u = None if chain.u is None else chain.u[:-1]
@@ -131,7 +135,12 @@ def refit(
         # J has the scale of χ²: a gain of 1e-3 decides nothing.
         is_done = (is_better & (gain < 1e-3 + 1e-7 * value) & (loop.damping <= 1e-2)) | (damping > 1e6)
         return _Loop(
-            take(x, loop.x), take(coefficients, loop.coefficients), take(value, loop.value), damping, loop.steps + 1, is_done
+            take(x, loop.x),
+            take(coefficients, loop.coefficients),
+            take(value, loop.value),
+            damping,
+            loop.steps + 1,
+            is_done,
         )
 
     x, coefficients = start

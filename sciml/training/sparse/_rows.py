@@ -55,10 +55,10 @@ class Derivatives(AbstractEquations):
 
 
 class WeakForm(AbstractEquations):
-    """`∫ φ θ(x, u) dt Ξ = -∫ φ' x dt` over windows, with `φ(s) = (1 - s²)^order` on `-1 <= s <= 1`: no derivatives of data.
+    """`∫ φ θ(x, u) dt Ξ = -∫ φ' x dt` over windows: no derivatives of data. `φ(s) = (1 - s²)^order` on `-1 <= s <= 1`.
 
-    Choose it over `Derivatives` for noisy records. Integrals are trapezoidal sums, which converge fast because φ vanishes
-    at the ends of the window with its first `order - 1` derivatives.
+    Choose it over `Derivatives` for noisy records. Integrals are trapezoidal sums, which converge fast because φ
+    vanishes at the ends of the window with its first `order - 1` derivatives.
 
     Args:
         width: samples in a window, >= 4; about the shortest time in which the states change by their own size.
@@ -71,7 +71,8 @@ class WeakForm(AbstractEquations):
         ValueError: `width`, `stride` or `order` out of range, or `width` above the length of every record.
 
     Source: Messenger and Bortz (2021), Weak SINDy: Galerkin-based data-driven model selection, Multiscale Model. Simul.
-    19(3), equations 2.4 and 3.1, doi:10.1137/20M1343166; Reinbold, Gurevich and Grigoriev (2020), Phys. Rev. E 101, 010203.
+    19(3), doi:10.1137/20M1343166; Reinbold, Gurevich and Grigoriev (2020), Phys. Rev. E 101,
+    010203.
     """
 
     width: int = 40

@@ -1,7 +1,7 @@
 """Which terms to keep: backward elimination and exchanges, judged by an information criterion.
 
-Between refits the objective is predicted from its quadratic model in the coefficients, `J(c) = J0 + 2 bᵀd + dᵀ M d`: leaving
-out a term of estimate `c` and variance `v = (M⁻¹)ᵢᵢ` costs `c²/v`, Wald's statistic, and moves the others to
+Between refits the objective is predicted from its quadratic model in the coefficients, `J(c) = J0 + 2 bᵀd + dᵀ M d`:
+leaving out a term of estimate `c` and variance `v = (M⁻¹)ᵢᵢ` costs `c²/v`, Wald's statistic, and moves the others to
 `c - M⁻¹ᵢ cᵢ/v`.
 """
 
@@ -30,11 +30,14 @@ class Visit(eqx.Module):
     criterion: float
 
 
+Visits = Callable[[Joint, np.ndarray], Visit]
+
+
 def criterion(value: float, active: int, terms: int, samples: int) -> float:
     """`J + k log n + 2 log C(p, k)`, to be minimised: BIC, and the number of models of that size.
 
     Source: Chen and Chen (2008), Extended Bayesian information criteria for model selection with large model spaces,
-    Biometrika 95(3), equation 1 with γ = 1, doi:10.1093/biomet/asn034; for noise of known variance.
+    Biometrika 95(3), with γ = 1, doi:10.1093/biomet/asn034; for noise of known variance.
     """
     models = gammaln(terms + 1) - gammaln(active + 1) - gammaln(terms - active + 1)
     return float(value + active * np.log(samples) + 2 * models)
@@ -44,7 +47,9 @@ def search(refit: Refit, joint: Joint, samples: int, exchanges: int) -> tuple[Vi
     """The best model found, and the models along the elimination, from the full one down."""
     shape, terms = joint.coefficients.shape, joint.coefficients.size
     full = np.ones(terms, bool)
-    visit = lambda joint, on: Visit(on.reshape(shape), joint, criterion(float(joint.value), int(on.sum()), terms, samples))
+    visit = lambda joint, on: Visit(
+        on.reshape(shape), joint, criterion(float(joint.value), int(on.sum()), terms, samples)
+    )
     path = [visit(joint, full)]
     best = path[0]
     while path[-1].is_active.sum() > 1 and path[-1].criterion <= best.criterion + MARGIN:
@@ -80,7 +85,9 @@ def _weakest(joint: Joint, on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return on, guess
 
 
-def _exchanged(refit, best: Visit, visit, samples: int, seen: set[bytes], exchanges: int) -> Visit | None:  # noqa: ANN001
+def _exchanged(
+    refit: Refit, best: Visit, visit: Visits, samples: int, seen: set[bytes], exchanges: int
+) -> Visit | None:
     """A better neighbour of the best model: one term less, more, or exchanged; None if no promising one is better."""
     joint, on = best.joint, best.is_active.ravel()
     M, b = np.asarray(joint.matrix), np.asarray(joint.gradient)

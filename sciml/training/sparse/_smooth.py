@@ -29,9 +29,7 @@ def smooth(chain: Chain) -> Smoothed:
     Source: Wahba (1978), Improper priors, spline smoothing and the problem of guarding against model errors in
     regression, JRSS B 40(3); the state-space form is Kohn and Ansley (1987), SIAM J. Sci. Stat. Comput. 8(1).
     """
-    x, rate, noise = jax.vmap(_smooth_one, in_axes=(None, 1, 1), out_axes=(1, 1, 0))(
-        chain, chain.y, chain.is_measured
-    )
+    x, rate, noise = jax.vmap(_smooth_one, in_axes=(None, 1, 1), out_axes=(1, 1, 0))(chain, chain.y, chain.is_measured)
     return Smoothed(x, rate, noise)
 
 
@@ -56,8 +54,9 @@ def _smooth_one(chain: Chain, y: Array, is_measured: Array) -> tuple[Array, Arra
 def _penalised(z: Array, measured: Array, is_linked: Array, step: Array, q: Array) -> tuple[Scalar, Array, Scalar]:
     """-2 log likelihood (restricted), the states and the noise, for a variance `q` of the process per unit of noise.
 
-    Over a step τ the states `s = (x, x', x'')` go to `F s + e`, `F = [[1, τ, τ²/2], [0, 1, τ], [0, 0, 1]]`, and e has the
-    covariance `q T W T` with `T = diag(τ^5/2, τ^3/2, τ^1/2)` and `W = [[1/20, 1/8, 1/6], [1/8, 1/3, 1/2], [1/6, 1/2, 1]]`.
+    Over a step τ the states `s = (x, x', x'')` go to `F s + e`, `F = [[1, τ, τ²/2], [0, 1, τ], [0, 0, 1]]`, and e has
+    the covariance `q T W T` with `T = diag(τ^5/2, τ^3/2, τ^1/2)` and
+    `W = [[1/20, 1/8, 1/6], [1/8, 1/3, 1/2], [1/6, 1/2, 1]]`.
     """
     link = is_linked.astype(z.dtype)
     step = jnp.where(is_linked, step, 1)

@@ -46,8 +46,8 @@ class AbstractSparse(eqx.Module):
 class STLSQ(AbstractSparse):
     """Least squares on the terms whose coefficient exceeds a threshold, repeated until the terms stay the same.
 
-    Quick, and the method of most of the literature; its threshold must lie below the smallest true coefficient, and noise
-    in the records biases the coefficients. `ErrorsInVariables` has neither trouble.
+    Quick, and the method of most of the literature; its threshold must lie below the smallest true coefficient, and
+    noise in the records biases the coefficients. `ErrorsInVariables` has neither trouble.
 
     Args:
         threshold: coefficients below it in absolute value are set to zero, > 0, in the units of the equations.
@@ -101,8 +101,8 @@ class Bagging(AbstractSparse):
         ValueError: `members` or `inclusion` out of range; a missing key.
 
     Source: Fasel, Kutz, Brunton and Brunton (2022), Ensemble-SINDy: robust sparse model discovery in the low-data,
-    high-noise limit, with active learning and control, Proc. R. Soc. A 478, algorithm 1 ("bragging": bagging with medians),
-    doi:10.1098/rspa.2021.0904.
+    high-noise limit, with active learning and control, Proc. R. Soc. A 478, algorithm 1 ("bragging": bagging with
+    medians), doi:10.1098/rspa.2021.0904.
     """
 
     method: STLSQ = STLSQ()
@@ -118,6 +118,7 @@ class Bagging(AbstractSparse):
     def identify(self, library: Any, chain: Chain, *, key: PRNGKeyArray | None) -> tuple[Array, SparseStats]:
         """Coefficients and statistics over the members."""
         check_key(key)
+        assert key is not None
         one, rows = self.method, self.method.equations.equations(library, chain)
         count = rows.A.shape[0]
         # Drawing rows with replacement is weighting them by how often they are drawn.
@@ -144,21 +145,24 @@ def _stlsq(
     rows = jnp.sum(jnp.any(A != 0, axis=1).astype(A.dtype))
 
     def one(right: Array, b: Array) -> tuple[Array, Array, Array]:
-        def fit(is_active: Array) -> tuple[Array, Array]:
-            both = is_active[:, None] & is_active
-            eye = jnp.eye(gram.shape[0], dtype=gram.dtype)
-            factor = cholesky(jnp.where(both, gram, 0) + jnp.where(is_active, ridge, 1)[:, None] * eye)
-            solved = solve_cholesky(factor, jnp.concatenate([jnp.where(is_active, right, 0)[:, None], eye], axis=1))
-            return solved[:, 0], jnp.diagonal(solved[:, 1:])
-
-        body = lambda _, is_active: is_active & (jnp.abs(fit(is_active)[0] / scale) >= threshold)
+        keeps = lambda is_active: jnp.abs(_masked_fit(gram, right, is_active, ridge)[0] / scale) >= threshold
+        body = lambda _, is_active: is_active & keeps(is_active)
         is_active = jax.lax.fori_loop(0, rounds, body, jnp.ones(right.shape, bool))
-        z, variance = fit(is_active)
+        z, variance = _masked_fit(gram, right, is_active, ridge)
         free = jnp.maximum(rows - jnp.sum(is_active.astype(A.dtype)), 1)
         residual = jnp.sum((A @ z - b) ** 2) / free
         return z / scale, is_active, jnp.where(is_active, jnp.sqrt(residual * variance), 0) / scale
 
     return jax.vmap(one, in_axes=1, out_axes=1)(right, b)
+
+
+def _masked_fit(gram: Array, right: Array, is_active: Array, ridge: Array) -> tuple[Array, Array]:
+    """Ridge regression on the active terms, and the diagonal of the inverse of its matrix."""
+    both = is_active[:, None] & is_active
+    eye = jnp.eye(gram.shape[0], dtype=gram.dtype)
+    factor = cholesky(jnp.where(both, gram, 0) + jnp.where(is_active, ridge, 1)[:, None] * eye)
+    solved = solve_cholesky(factor, jnp.concatenate([jnp.where(is_active, right, 0)[:, None], eye], axis=1))
+    return solved[:, 0], jnp.diagonal(solved[:, 1:])
 
 
 @eqx.filter_jit

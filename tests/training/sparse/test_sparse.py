@@ -1,4 +1,4 @@
-"""Sparse identification: the elimination of states, the smoother, and all methods on systems whose equations are known."""
+"""Sparse identification: elimination of states, smoother, and all methods on systems whose equations are known."""
 
 from functools import cache
 
@@ -76,7 +76,7 @@ def springs(noise: float = 0.05) -> Record:
         x = np.zeros((n, 2))
         x[0] = rng.normal(size=2)
         for k in range(n - 1):
-            field = lambda t, x, k=k: forced(t, x, u[k])
+            field = lambda t, x, now=u[k]: forced(t, x, now)
             x[k + 1] = solve_ivp(field, (0, dt), x[k], rtol=1e-9, atol=1e-10).y[:, -1]
         y = x + noise * rng.normal(size=x.shape)
         y[20:25, 0] = y[40:60:3, 1] = np.nan
