@@ -16,4 +16,5 @@ from ._parameters import (
     resolve as resolve,
 )
 from ._second_order import SecondOrderStats as SecondOrderStats
+from ._subspace import observer as observer, subspace as subspace, SubspaceStats as SubspaceStats
 from ._watch import Checkpoint as Checkpoint
