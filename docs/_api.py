@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Pages in the order of a first program: what is asked, who answers, learning, judging; then what that stands on.
 PAGES = (
-    "programs solvers training losses metrics sources sources.signals nn nn.maps systems systems.zoo simulation "
-    "storage plotting studies core"
+    "programs solvers training training.sparse losses metrics sources sources.signals nn nn.maps systems systems.models "
+    "systems.zoo simulation policies storage plotting studies core"
 )
 
 ORDER: dict[str, dict[str, str]] = {
@@ -37,10 +37,17 @@ ORDER: dict[str, dict[str, str]] = {
     },
     "training": {
         "Fit": "fit ensemble pick_member multiple_shooting",
+        "Closed forms": "edmd dmd KoopmanStats",
         "Methods": "LevenbergMarquardt",
         "Parameters": "Positive Bounded Ranged resolve",
         "Monitors and checkpoints": "KeepBest Log Event Checkpoint",
         "What comes back": "FitStats SecondOrderStats EnsembleStats ShootingStats",
+    },
+    "training.sparse": {
+        "Sparse identification": "sindy",
+        "Methods": "ErrorsInVariables STLSQ Bagging",
+        "Equations for STLSQ": "Derivatives WeakForm",
+        "What comes back": "SparseStats",
     },
     "losses": {
         "Programs": "Penalty AugmentedLagrangian L1 L2 Smooth",

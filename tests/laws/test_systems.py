@@ -96,6 +96,8 @@ SYSTEMS = {
     ),
     "ScaledContinuous": Member(models.scaled(GREY, SCALING, measures_state=True), X, U),
     "ScaledDiscrete": Member(models.scaled(LINEAR, SCALING), X, U),
+    "SINDy": Member(models.SINDy(models.Polynomial(2), 0.1 * np.arange(20.0).reshape(10, 2), inputs=1), X, U),
+    "Koopman": Member(models.koopman(2, 2, 1, dt=0.5, width=4, bends_input=True, key=KEY).system, X, U),
     "LinearContinuous": Member(LinearContinuous(A, B, C), np.array([0.3, -0.2]), np.array([0.7])),
     "LinearDiscrete": Member(LinearDiscrete(A, B, C, dt=0.5), np.array([0.3, -0.2]), np.array([0.7])),
     "Discretised": Member(
