@@ -39,7 +39,8 @@ FACE = """
     solvers.BoxNewton training.fit losses.Penalty losses.AugmentedLagrangian losses.LeastSquares metrics.certify
     sources.Uniform sources.Sampled sources.Minibatches sources.Windows sources.Fixed nn.TreeMLP nn.BoundedMLP
     simulation.simulate simulation.rollout storage.save training.LevenbergMarquardt
-    sources.signals.steps sources.signals.multisine sources.signals.prbs sources.signals.sine
+    nn.ResMLP nn.InputConvexMLP nn.PositiveDefiniteNet nn.KAN nn.FiniteBasis nn.maps.BoundedSingularValues
+    nn.maps.Orthogonal sources.signals.steps sources.signals.multisine sources.signals.prbs sources.signals.sine
 """.split()
 
 RUN = """
