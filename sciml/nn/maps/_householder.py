@@ -1,8 +1,9 @@
 """Orthogonal matrices as products of Householder reflections."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from sciml.core import solve_triangular
 
 
 def reflections(vectors: Float[Array, "n k"]) -> Float[Array, "n n"]:
@@ -20,4 +21,4 @@ def reflections(vectors: Float[Array, "n k"]) -> Float[Array, "n n"]:
     gram = unit.T @ unit
     S = jnp.triu(gram, 1) + jnp.diag(jnp.diag(gram)) / 2
     eye = jnp.eye(vectors.shape[0], dtype=vectors.dtype)
-    return eye - unit @ jax.scipy.linalg.solve_triangular(S, unit.T, lower=False)
+    return eye - unit @ solve_triangular(S.T, unit.T, transposed=True)
