@@ -1,5 +1,6 @@
 """The identification study: a model of a measured record, in one command."""
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,6 @@ class _Found(NamedTuple):
     spread: np.ndarray
     outputs: list[str]
     lag: int
-    scores: dict[str, float]
 
 
 class Identify(AbstractStudy):
@@ -145,7 +145,7 @@ def identify(
         "model": best.name, **{name: per(values) for name, values in errors.items()}, "test_fit_percent": per(fits),
         "residuals": _residual_tests(best.model, validation, names), "lag": lag,
         "samples": {"train": length, "test": int(test.length)},
-        "candidates": {one.name: {"validation": _number(one.validation)} for one in ranking},
+        "candidates": {one.name: {"validation": _number(one.validation)} for one in reversed(ranking)},
         "architecture": {
             "name": best.name, "order": int(best.model.start.W.shape[0]), "inputs": len(names[0]),
             "outputs": len(names[1]), "lag": lag, "dt": float(train.t[1] - train.t[0]),
@@ -153,8 +153,7 @@ def identify(
         "fitted": final,
     }  # fmt: skip
     spread = np.asarray(errors["validation_rmse"])
-    scores = {one.name: one.validation for one in ranking}
-    return report, _Found(test, np.asarray(run.y), spread, names[1], lag, scores)
+    return report, _Found(test, np.asarray(run.y), spread, names[1], lag)
 
 
 def load_identified(folder: str | Path) -> Started:
@@ -166,8 +165,6 @@ def load_identified(folder: str | Path) -> Started:
     Returns:
         The model in physical units, with its start: `free_run(model, record)` predicts a record.
     """
-    import json
-
     folder = Path(folder)
     report = folder / "report.json"
     if not report.is_file():
@@ -188,10 +185,9 @@ def _residual_tests(model: Started, data: Record, names: Any) -> dict[str, Any]:
     white = whiteness(left, lags=lags, is_measured=mask)
     table = {name: {"white_p": _number(p)} for name, p in zip(names[1], np.atleast_1d(white.p_value), strict=True)}
     if data.u is not None:
-        for j, source in enumerate(names[0]):
-            crossed = input_correlation(left, data.u[lag:, j], lags=lags, is_measured=mask)
-            for name, p in zip(names[1], np.atleast_1d(crossed.p_value), strict=True):
-                table[name][f"{source}_p"] = _number(p)
+        crossed = np.asarray(input_correlation(left, data.u[lag:], lags=lags, is_measured=mask).p_value)
+        for name, row in zip(names[1], crossed, strict=True):
+            table[name] |= {f"{source}_p": _number(p) for source, p in zip(names[0], row, strict=True)}
     return table
 
 
@@ -230,5 +226,3 @@ def _number(value: Any) -> float | None:
 def _say(run: Run, name: str) -> None:
     with run.step(name.replace(" ", "_")):
         pass
-
-

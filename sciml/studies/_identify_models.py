@@ -45,6 +45,13 @@ class Candidate(NamedTuple):
     """Root mean squared error of the free run on the validation part, in deviations of the outputs."""
 
 
+class Stage(NamedTuple):
+    """One fit of several in a row."""
+
+    data: Record
+    trainable: Any = None
+
+
 class Kind(NamedTuple):
     """A class of models around a linear one."""
 
@@ -132,19 +139,22 @@ def linear(plan: Plan) -> list[Candidate]:
 def refine(one: Candidate, plan: Plan, *, network: Any = None, trainable: Any = None) -> Candidate:
     """The model with the best free run on the validation part, of a Levenberg-Marquardt fit that starts at this one.
 
-    Nonlinear models are fitted to windows first, then to whole records, if these are not too long.
+    Nonlinear models are fitted to windows first, then to whole records, if these are not too long. A whole record says
+    little about its start, so the start is fitted last, by itself, to many short windows.
     """
     whole = windows(plan.train, WHOLE, plan.lag)
-    stages = [whole] if network is None else [windows(plan.train, WINDOW, plan.lag), whole]
+    stages = [Stage(whole, trainable)]
+    if network is not None:
+        short = windows(plan.train, WINDOW, plan.lag)
+        stages = [Stage(short), *stages, Stage(overlapping(plan.train, plan.lag), lambda m: m.start)]
     best = one
     model = one.model
     for stage in stages:
         loss = FreeRun() if network is None else Regularised(FreeRun(), jnp.asarray(RIDGE), network)
-        score = eqx.Partial(_flipped, plan.validation)
-        watch = KeepBest(score, every=5, patience=25)
+        watch = KeepBest(eqx.Partial(_flipped, plan.validation), every=5, patience=25)
         done = fit(
-            model, loss, stage, LevenbergMarquardt(rtol=1e-6), steps=plan.steps, key=plan.key, monitor=watch,
-            trainable=trainable, progress=False, throw=False,
+            model, loss, stage.data, LevenbergMarquardt(rtol=1e-6), steps=plan.steps, key=plan.key, monitor=watch,
+            trainable=stage.trainable, progress=False, throw=False,
         )  # fmt: skip
         if not bool(is_successful(done.result)):
             continue
@@ -167,6 +177,13 @@ def windows(data: Record, length: int, lag: int) -> Record:
     count = max(1, round((longest - lag) / length))
     scored = (longest - lag) // count
     return cut(data, length=scored + lag, stride=scored)
+
+
+def overlapping(data: Record, lag: int) -> Record:
+    """Windows of 30 scored samples, at most a hundred or so, spread evenly."""
+    longest = int(np.max(np.asarray(data.length)))
+    length = lag + min(30, longest - lag)
+    return cut(data, length=length, stride=max(1, (longest - length) // 100))
 
 
 def compare(plan: Plan, kinds: list[str], announce: Callable[[str], None]) -> list[Candidate]:
