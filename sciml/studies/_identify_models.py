@@ -108,7 +108,7 @@ def error(model: Started, data: Record) -> Float[Array, " output"]:
     lag = model.start.lag
     counts = data.is_measured[:, lag:]
     squares = jnp.sum(jnp.where(counts, runs.y - data.y[:, lag:], 0) ** 2, axis=(0, 1))
-    root = jnp.sqrt(squares / jnp.maximum(jnp.sum(counts, axis=(0, 1)), 1))
+    root = jnp.sqrt(squares / jnp.maximum(jnp.sum(counts, axis=(0, 1)), 1).astype(squares.dtype))
     return jnp.where(jnp.any(runs.lost > 0) | ~jnp.isfinite(root), jnp.inf, root)
 
 
@@ -121,10 +121,9 @@ def linear(plan: Plan) -> list[Candidate]:
     """Linear models of several orders in closed form, the two best of them refined; best first."""
     found: list[Candidate] = []
     for order in ORDERS:
-        try:
-            model, _ = subspace(plan.train, order, lag=plan.lag)
-        except ValueError:
+        if plan.lag * plan.train.y.shape[-1] <= order:
             continue  # the record is too short for this order
+        model, _ = subspace(plan.train, order, lag=plan.lag)
         found.append(Candidate(f"linear-{order}", model, float(mean_error(model, plan.validation))))
     if not found:
         fix = "take a longer record, or declare fewer inputs and outputs"
