@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Pages in the order of a first program: what is asked, who answers, learning, judging; then what that stands on.
 PAGES = (
-    "programs solvers training training.sparse losses metrics sources sources.signals nn nn.maps systems systems.models "
-    "systems.zoo simulation policies storage plotting studies core"
+    "programs solvers training training.sparse losses metrics sources sources.signals nn nn.maps systems "
+    "systems.models systems.zoo simulation policies storage plotting studies core"
 )
 
 ORDER: dict[str, dict[str, str]] = {

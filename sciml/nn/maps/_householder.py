@@ -1,8 +1,9 @@
 """Orthogonal matrices as products of Householder reflections."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from sciml.core import solve_triangular
 
 
 def reflections(vectors: Float[Array, "n k"]) -> Float[Array, "n n"]:
@@ -18,6 +19,6 @@ def reflections(vectors: Float[Array, "n k"]) -> Float[Array, "n n"]:
     # a zero column has no direction; any will do
     unit = jnp.where(squares > 0, vectors, 1) / jnp.sqrt(jnp.where(squares > 0, squares, vectors.shape[0]))
     gram = unit.T @ unit
-    S = jnp.triu(gram, 1) + jnp.diag(jnp.diag(gram)) / 2
+    L = jnp.tril(gram, -1) + jnp.diag(jnp.diag(gram)) / 2  # Sᵀ
     eye = jnp.eye(vectors.shape[0], dtype=vectors.dtype)
-    return eye - unit @ jax.scipy.linalg.solve_triangular(S, unit.T, lower=False)
+    return eye - unit @ solve_triangular(L, unit.T, transposed=True)
