@@ -19,6 +19,6 @@ def reflections(vectors: Float[Array, "n k"]) -> Float[Array, "n n"]:
     # a zero column has no direction; any will do
     unit = jnp.where(squares > 0, vectors, 1) / jnp.sqrt(jnp.where(squares > 0, squares, vectors.shape[0]))
     gram = unit.T @ unit
-    L = jnp.tril(gram, -1) + jnp.diag(jnp.diag(gram)) / 2  # Sᵀ
+    S = jnp.triu(gram, 1) + jnp.diag(jnp.diag(gram)) / 2
     eye = jnp.eye(vectors.shape[0], dtype=vectors.dtype)
-    return eye - unit @ solve_triangular(L, unit.T, transposed=True)
+    return eye - unit @ solve_triangular(S.T, unit.T, transposed=True)
