@@ -23,7 +23,8 @@ BLOCK = re.compile(r"^```python[ ]*\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 
 def is_folder(top: str, name: str) -> bool:
     """Whether a name is a public folder inside a folder, such as `systems.zoo`."""
-    return name[0] != "_" and hasattr(getattr(getattr(sciml, top), name), "__path__")
+    value = getattr(getattr(sciml, top), name)
+    return hasattr(value, "__path__") and value.__name__ == f"sciml.{top}.{name}"  # other packages are imported there
 
 
 TOP = [name for name in dir(sciml) if inspect.ismodule(getattr(sciml, name))]
