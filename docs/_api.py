@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Pages in the order of a first program: what is asked, who answers, learning, judging; then what that stands on.
 PAGES = (
-    "programs solvers training losses metrics sources sources.signals nn systems systems.zoo simulation storage "
-    "plotting studies core"
+    "programs solvers training losses metrics sources sources.signals nn systems systems.models systems.zoo simulation "
+    "policies storage plotting studies core"
 )
 
 ORDER: dict[str, dict[str, str]] = {
@@ -50,6 +50,8 @@ ORDER: dict[str, dict[str, str]] = {
     "metrics": {
         "Certificates": "certify Certificate suboptimality violations clopper_pearson",
         "Forecasts": "free_run FreeRun rmse nrmse r2",
+        "Tests of residuals": "whiteness input_correlation CorrelationTest",
+        "Identifiability": "identifiability sensitivities Identifiability Direction",
         "Uncertainty": "covariance sample_parameters",
     },
     "sources": {
@@ -68,7 +70,19 @@ ORDER: dict[str, dict[str, str]] = {
         "Discretisation": "discretise RK4 Heun Midpoint Exact Discretised",
         "Smooth functions": "safe_sqrt smooth_max smooth_min",
     },
-    "simulation": {"Run": "simulate rollout", "Inputs": "ZeroOrderHold Linear Cubic"},
+    "systems.models": {
+        "Equations": "GreyBox NeuralODE NetworkODE Lagrangian Hamiltonian PortHamiltonian LiquidTimeConstant",
+        "Discrete time": "StateSpace HammersteinWiener Recurrent",
+        "Parts of mechanics and networks": "CholeskyMatrix separable Separable Gates edges_of prune",
+    },
+    "simulation": {
+        "Run": "simulate rollout replay free_run",
+        "Inputs": "ZeroOrderHold Linear Cubic",
+        "Observers": "KalmanFilter ExtendedKalmanFilter MovingHorizon steady_state SteadyKalmanFilter",
+        "States of a record": "filter_states smooth_states estimate_states",
+        "What comes back": "Gaussian Filtered Smoothed Estimated Window",
+    },
+    "policies": {"Policies": "OutputFeedback"},
     "storage": {"Files": "save load read_header"},
     "core": {"What comes back": "Solution Trajectory", "How it ended": "RESULTS is_successful message tally"},
 }
