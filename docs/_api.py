@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Pages in the order of a first program: what is asked, who answers, learning, judging; then what that stands on.
 PAGES = (
-    "programs solvers training losses metrics sources sources.signals nn systems systems.models systems.zoo simulation "
-    "policies storage plotting studies core"
+    "programs solvers training training.sparse losses metrics sources sources.signals nn nn.maps systems "
+    "systems.models systems.zoo simulation policies storage plotting studies core"
 )
 
 ORDER: dict[str, dict[str, str]] = {
@@ -37,14 +37,21 @@ ORDER: dict[str, dict[str, str]] = {
     },
     "training": {
         "Fit": "fit ensemble pick_member multiple_shooting",
+        "Closed forms": "edmd dmd KoopmanStats",
         "Methods": "LevenbergMarquardt",
         "Parameters": "Positive Bounded Ranged resolve",
         "Monitors and checkpoints": "KeepBest Log Event Checkpoint",
         "What comes back": "FitStats SecondOrderStats EnsembleStats ShootingStats",
     },
+    "training.sparse": {
+        "Sparse identification": "sindy",
+        "Methods": "ErrorsInVariables STLSQ Bagging",
+        "Equations for STLSQ": "Derivatives WeakForm",
+        "What comes back": "SparseStats",
+    },
     "losses": {
         "Programs": "Penalty AugmentedLagrangian L1 L2 Smooth",
-        "Residuals": "LeastSquares MultipleShooting Mean",
+        "Residuals": "LeastSquares MeanSquares MultipleShooting Mean",
         "Structure": "Sparsity Segments Shot Multipliers Report",
     },
     "metrics": {
@@ -64,11 +71,30 @@ ORDER: dict[str, dict[str, str]] = {
         "Smooth and slow": "spline random_walk beta_walk",
         "Noise": "white_noise arma beta beta_process",
     },
-    "nn": {"Networks": "TreeMLP BoundedMLP"},
+    "nn": {
+        "Networks": "TreeMLP BoundedMLP ResMLP",
+        "Networks with a property": "InputConvexMLP PositiveDefiniteNet",
+        "Splines": "KAN FiniteBasis KANLayer",
+    },
+    "nn.maps": {
+        "Stable": "BoundedSingularValues PerronFrobenius Gershgorin",
+        "Conserving and dissipating": "Orthogonal SkewSymmetric PositiveDefinite Symmetric",
+    },
     "systems": {
         "Systems": "LinearContinuous LinearDiscrete zero_order_hold",
         "Discretisation": "discretise RK4 Heun Midpoint Exact Discretised",
         "Smooth functions": "safe_sqrt smooth_max smooth_min",
+    },
+    "systems.zoo": {
+        "All of them": "plants Plant",
+        "Oscillators": "UniversalOscillator Pendulum DoublePendulum InvertedPendulum Duffing DuffingControl VanDerPol "
+        "VanDerPolLienard double_integrator",
+        "Chaotic systems": "Lorenz LorenzControl Thomas ThomasControl Rossler Chua",
+        "Chemistry and biology": "Brusselator Autoignition LotkaVolterra SEIR HindmarshRose",
+        "Process plants": "Tank TwoTank CascadedTanks TankLevels CSTR",
+        "Vehicles and power": "UnderwaterVehicle Actuator SwingEquation",
+        "Networks": "RCNetwork five_rooms Gravitation four_bodies Boids",
+        "Buildings": "single_zone single_zone_record single_zone_weather",
     },
     "systems.models": {
         "Equations": "GreyBox NeuralODE NetworkODE Lagrangian Hamiltonian PortHamiltonian LiquidTimeConstant",

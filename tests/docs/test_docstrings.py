@@ -23,7 +23,8 @@ BLOCK = re.compile(r"^```python[ ]*\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 
 def is_folder(top: str, name: str) -> bool:
     """Whether a name is a public folder inside a folder, such as `systems.zoo`."""
-    return name[0] != "_" and hasattr(getattr(getattr(sciml, top), name), "__path__")
+    value = getattr(getattr(sciml, top), name)
+    return hasattr(value, "__path__") and value.__name__ == f"sciml.{top}.{name}"
 
 
 TOP = [name for name in dir(sciml) if inspect.ismodule(getattr(sciml, name))]
@@ -41,7 +42,8 @@ FACE = """
     simulation.simulate simulation.rollout storage.save training.LevenbergMarquardt simulation.KalmanFilter
     simulation.ExtendedKalmanFilter simulation.MovingHorizon simulation.filter_states policies.OutputFeedback
     metrics.identifiability metrics.whiteness metrics.input_correlation
-    sources.signals.steps sources.signals.multisine sources.signals.prbs sources.signals.sine
+    nn.ResMLP nn.InputConvexMLP nn.PositiveDefiniteNet nn.KAN nn.FiniteBasis nn.maps.BoundedSingularValues
+    nn.maps.Orthogonal sources.signals.steps sources.signals.multisine sources.signals.prbs sources.signals.sine
 """.split()
 
 RUN = """
