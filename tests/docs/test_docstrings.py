@@ -24,7 +24,7 @@ BLOCK = re.compile(r"^```python[ ]*\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 def is_folder(top: str, name: str) -> bool:
     """Whether a name is a public folder inside a folder, such as `systems.zoo`."""
     value = getattr(getattr(sciml, top), name)
-    return hasattr(value, "__path__") and value.__name__ == f"sciml.{top}.{name}"
+    return hasattr(value, "__path__") and value.__name__ == f"sciml.{top}.{name}"  # other packages are imported there
 
 
 TOP = [name for name in dir(sciml) if inspect.ismodule(getattr(sciml, name))]
