@@ -39,7 +39,9 @@ FACE = """
     solvers.solve solvers.solve_batch solvers.InteriorPoint solvers.InteriorPointQP solvers.SQP solvers.ADMM
     solvers.BoxNewton training.fit losses.Penalty losses.AugmentedLagrangian losses.LeastSquares metrics.certify
     sources.Uniform sources.Sampled sources.Minibatches sources.Windows sources.Fixed nn.TreeMLP nn.BoundedMLP
-    simulation.simulate simulation.rollout storage.save training.LevenbergMarquardt
+    simulation.simulate simulation.rollout storage.save training.LevenbergMarquardt simulation.KalmanFilter
+    simulation.ExtendedKalmanFilter simulation.MovingHorizon simulation.filter_states policies.OutputFeedback
+    metrics.identifiability metrics.whiteness metrics.input_correlation
     nn.ResMLP nn.InputConvexMLP nn.PositiveDefiniteNet nn.KAN nn.FiniteBasis nn.maps.BoundedSingularValues
     nn.maps.Orthogonal sources.signals.steps sources.signals.multisine sources.signals.prbs sources.signals.sine
 """.split()
