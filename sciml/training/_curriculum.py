@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
@@ -52,6 +54,8 @@ def curriculum(
         fix = "write for instance (5, 20, 80)"
         raise invalid("horizons", tuple(horizons), "increasing numbers of samples, >= 1", fix)
     throw = options.pop("throw", True)
+    # Weak types (of Python numbers) become strong in the first stage, which would compile the second one anew.
+    model = jax.tree.map(lambda leaf: leaf.astype(leaf.dtype) if eqx.is_array(leaf) else leaf, model)
     for k, horizon in enumerate(horizons):
         is_last = k == len(horizons) - 1
         stage = _with_horizon(loss, horizon)
