@@ -23,7 +23,8 @@ BLOCK = re.compile(r"^```python[ ]*\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 
 def is_folder(top: str, name: str) -> bool:
     """Whether a name is a public folder inside a folder, such as `systems.zoo`."""
-    return name[0] != "_" and hasattr(getattr(getattr(sciml, top), name), "__path__")
+    found = getattr(getattr(sciml, top), name)
+    return inspect.ismodule(found) and hasattr(found, "__path__") and found.__name__ == f"sciml.{top}.{name}"
 
 
 TOP = [name for name in dir(sciml) if inspect.ismodule(getattr(sciml, name))]
@@ -39,6 +40,7 @@ FACE = """
     solvers.BoxNewton training.fit losses.Penalty losses.AugmentedLagrangian losses.LeastSquares metrics.certify
     sources.Uniform sources.Sampled sources.Minibatches sources.Windows sources.Fixed nn.TreeMLP nn.BoundedMLP
     simulation.simulate simulation.rollout storage.save training.LevenbergMarquardt
+    training.edmd training.sparse.sindy systems.models.SINDy systems.models.Polynomial systems.models.koopman
     sources.signals.steps sources.signals.multisine sources.signals.prbs sources.signals.sine
 """.split()
 
