@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Pages in the order of a first program: what is asked, who answers, learning, judging; then what that stands on.
 PAGES = (
-    "programs solvers training training.sparse losses metrics sources sources.signals nn systems systems.models "
-    "systems.zoo simulation storage plotting studies core"
+    "programs solvers training training.sparse losses metrics sources sources.signals nn nn.maps systems "
+    "systems.models systems.zoo simulation policies storage plotting studies core"
 )
 
 ORDER: dict[str, dict[str, str]] = {
@@ -51,12 +51,14 @@ ORDER: dict[str, dict[str, str]] = {
     },
     "losses": {
         "Programs": "Penalty AugmentedLagrangian L1 L2 Smooth",
-        "Residuals": "LeastSquares MultipleShooting Mean",
+        "Residuals": "LeastSquares MeanSquares MultipleShooting Mean",
         "Structure": "Sparsity Segments Shot Multipliers Report",
     },
     "metrics": {
         "Certificates": "certify Certificate suboptimality violations clopper_pearson",
         "Forecasts": "free_run FreeRun rmse nrmse r2",
+        "Tests of residuals": "whiteness input_correlation CorrelationTest",
+        "Identifiability": "identifiability sensitivities Identifiability Direction",
         "Uncertainty": "covariance sample_parameters",
     },
     "sources": {
@@ -69,13 +71,44 @@ ORDER: dict[str, dict[str, str]] = {
         "Smooth and slow": "spline random_walk beta_walk",
         "Noise": "white_noise arma beta beta_process",
     },
-    "nn": {"Networks": "TreeMLP BoundedMLP"},
+    "nn": {
+        "Networks": "TreeMLP BoundedMLP ResMLP",
+        "Networks with a property": "InputConvexMLP PositiveDefiniteNet",
+        "Splines": "KAN FiniteBasis KANLayer",
+    },
+    "nn.maps": {
+        "Stable": "BoundedSingularValues PerronFrobenius Gershgorin",
+        "Conserving and dissipating": "Orthogonal SkewSymmetric PositiveDefinite Symmetric",
+    },
     "systems": {
         "Systems": "LinearContinuous LinearDiscrete zero_order_hold",
         "Discretisation": "discretise RK4 Heun Midpoint Exact Discretised",
         "Smooth functions": "safe_sqrt smooth_max smooth_min",
     },
-    "simulation": {"Run": "simulate rollout", "Inputs": "ZeroOrderHold Linear Cubic"},
+    "systems.zoo": {
+        "All of them": "plants Plant",
+        "Oscillators": "UniversalOscillator Pendulum DoublePendulum InvertedPendulum Duffing DuffingControl VanDerPol "
+        "VanDerPolLienard double_integrator",
+        "Chaotic systems": "Lorenz LorenzControl Thomas ThomasControl Rossler Chua",
+        "Chemistry and biology": "Brusselator Autoignition LotkaVolterra SEIR HindmarshRose",
+        "Process plants": "Tank TwoTank CascadedTanks TankLevels CSTR",
+        "Vehicles and power": "UnderwaterVehicle Actuator SwingEquation",
+        "Networks": "RCNetwork five_rooms Gravitation four_bodies Boids",
+        "Buildings": "single_zone single_zone_record single_zone_weather",
+    },
+    "systems.models": {
+        "Equations": "GreyBox NeuralODE NetworkODE Lagrangian Hamiltonian PortHamiltonian LiquidTimeConstant",
+        "Discrete time": "StateSpace HammersteinWiener Recurrent",
+        "Parts of mechanics and networks": "CholeskyMatrix separable Separable Gates edges_of prune",
+    },
+    "simulation": {
+        "Run": "simulate rollout replay free_run",
+        "Inputs": "ZeroOrderHold Linear Cubic",
+        "Observers": "KalmanFilter ExtendedKalmanFilter MovingHorizon steady_state SteadyKalmanFilter",
+        "States of a record": "filter_states smooth_states estimate_states",
+        "What comes back": "Gaussian Filtered Smoothed Estimated Window",
+    },
+    "policies": {"Policies": "OutputFeedback"},
     "storage": {"Files": "save load read_header"},
     "core": {"What comes back": "Solution Trajectory", "How it ended": "RESULTS is_successful message tally"},
 }

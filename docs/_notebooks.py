@@ -75,6 +75,8 @@ def _outputs(cell: dict, stem: str, heading: str, pictures: dict[str, bytes]) ->
     """What a code cell printed and drew."""
     blocks = []
     for output in cell.get("outputs", []):
+        if output.get("name") == "stderr":  # warnings and progress bars of the machine that executed it
+            continue
         data = output.get("data", {})
         if "image/png" in data:
             name = f"{stem}-{len(pictures) + 1}.png"

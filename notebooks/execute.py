@@ -111,6 +111,9 @@ def execute(path: Path, *, check: bool, timeout: int) -> bool:
             return False
     print(f"  {time.perf_counter() - start:5.0f} s  {path}", flush=True)
     if not check:
+        for cell in notebook.cells:
+            if "outputs" in cell:  # warnings and progress bars speak of the machine, with its paths
+                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         notebook.metadata["sciml"] = {"inputs": stamp}
         part = path.with_suffix(".part")
         nbformat.write(notebook, part)

@@ -4,11 +4,13 @@ import argparse
 import difflib
 import os
 import sys
+from dataclasses import MISSING
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 STUDIES = {
+    "identify": ("Identify", "a dynamical model of measured inputs and outputs, from a CSV file"),
     "tanks": ("Tanks", "identify, control and certify two cascaded water tanks"),
 }
 """The class in `sciml.studies` and one line for `--help`, by name on the command line.
@@ -40,7 +42,9 @@ def parser_of(name: str, options: Any) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m sciml {name}", description=f"{summary[0].upper()}{summary[1:]}.")
     for field in options:
         flag, text = f"--{field.name.replace('_', '-')}", field.metadata["help"]
-        if isinstance(field.default, bool):
+        if field.default is MISSING:
+            parser.add_argument(field.name, metavar=field.name.upper(), help=text)
+        elif isinstance(field.default, bool):
             parser.add_argument(flag, action="store_true", help=text)
         elif field.default is None:
             parser.add_argument(flag, help=text)

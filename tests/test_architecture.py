@@ -30,6 +30,10 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+# Of `jax.numpy.linalg` and the like: what calls no routine of LAPACK.
+HARMLESS = {"norm", "block_diag"}
+
+
 @cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
@@ -270,3 +274,37 @@ def test_notebook_installs_from_the_address_and_stores_outputs(path: Path):
     install = "".join(code[0]["source"])
     assert '"google.colab" in sys.modules' in install and f"git+https://{address()}" in install, install
     assert any(c["outputs"] for c in code), "no stored outputs: run notebooks/execute.py on it"
+
+
+def bare_calls(node: ast.AST, aliases: set[str], is_inside: bool = False):
+    """Functions of `*.linalg` of JAX outside of a call of `one_at_a_time`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "one_at_a_time":
+        is_inside = True
+    if isinstance(node, ast.Attribute) and not is_inside:
+        owner = ast.unparse(node.value)
+        is_of_jax = owner.startswith(("jnp.", "jax.")) and owner.endswith("linalg")
+        if (is_of_jax or owner in aliases) and node.attr not in HARMLESS:
+            yield node.lineno, ast.unparse(node)
+    for child in ast.iter_child_nodes(node):
+        yield from bare_calls(child, aliases, is_inside)
+
+
+def linalg_names(tree: ast.AST) -> set[str]:
+    """The names by which a file knows modules of linear algebra of JAX, or members of them."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {a.asname for a in node.names if a.name.startswith("jax") and "linalg" in a.name and a.asname}
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jax"):
+            found |= {a.asname or a.name for a in node.names if a.name == "linalg" or "linalg" in (node.module or "")}
+    return found
+
+
+def test_lapack_is_called_through_the_safe_functions():
+    """Decision 6: a batched call past them can wait for another one for ever."""
+    files = [path for path in FILES if name_of(path) != "sciml/core/_linalg.py"]
+    wrong = [(name_of(path), *call) for path in files for call in bare_calls(parse(path), linalg_names(parse(path)))]
+    assert not wrong, f"wrap these in `core.one_at_a_time`: {wrong}"
+    bare = "import jax.scipy.linalg as jsl\na = one_at_a_time(jsl.expm)\nb = jsl.expm(jnp.linalg.inv(c))"
+    tree = ast.parse(bare)
+    assert [name for _, name in bare_calls(tree, linalg_names(tree))] == ["jsl.expm", "jnp.linalg.inv"]

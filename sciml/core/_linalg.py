@@ -16,7 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jaxlib.version
+import numpy as np
 from jax.custom_batching import custom_vmap
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 LAPACK_BLOCKS = tuple(map(int, re.findall(r"\d+", jaxlib.version.__version__)[:3])) < (0, 11, 2)
@@ -57,20 +59,37 @@ def solve_cholesky(factor: Float[Array, "*batch n n"], right: Float[Array, "*bat
 def one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` of arrays, whose batches go through LAPACK one instance after the other where that is needed.
 
-    For factorisations that are rare, such as `eigh` and `svd` of constants. Derivatives are those of `function`.
+    For functions that are called rarely, such as `eigh`, `svd`, `solve` and `expm`: everything in the library that
+    calls a routine of LAPACK other than the ones above does it through this function.
+
+    Gradient: that of `function`, in both modes. The first derivative goes one instance after the other as well, and
+    computes `function` again; repeated derivatives are those of JAX and have its risk.
     """
     if not LAPACK_BLOCKS:
         return function
 
     @jax.custom_jvp
     def safe(*arrays: Array) -> Any:
-        return single(*arrays)
+        return _sequential(function)(*arrays)
 
+    @safe.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        return safe(*primals), _push(function, primals, tangents)
+
+    return safe
+
+
+def _sequential(function: Callable[..., Any], held: int = 0) -> Callable[..., Any]:
+    """`function` with batches in a loop; a batch of arguments after the first `held` alone is left to `function`."""
     single = custom_vmap(lambda *arrays: function(*arrays))
 
     @single.def_vmap
     def _(size: int, batched: list[bool], *arrays: Array) -> Any:
         del size
+        axes = tuple(0 if flag else None for flag in batched)
+        if not any(batched[:held]) and held:
+            out = _sequential(jax.vmap(function, axes), held)(*arrays)
+            return out, jax.tree.map(lambda _: True, out)
         place = lambda xs: [next(xs) if flag else x for flag, x in zip(batched, arrays, strict=True)]
         loop = lambda *mapped: jax.lax.map(lambda xs: single(*place(iter(xs))), mapped)
         at_once = lambda *mapped: jax.vmap(lambda *xs: function(*place(iter(xs))))(*mapped)
@@ -78,11 +97,57 @@ def one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
         out = jax.lax.platform_dependent(*chosen, cpu=loop, default=at_once)
         return out, jax.tree.map(lambda _: True, out)
 
-    @safe.defjvp
-    def _(primals: Any, tangents: Any) -> Any:
-        return safe(*primals), jax.jvp(function, primals, tangents)[1]
+    return single
 
-    return safe
+
+def _push(function: Callable[..., Any], primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> Any:
+    """The tangent `T t` of `function` at `primals`, with batches one instance after the other in both modes.
+
+    The loops of `_sequential` cannot be transposed, but a linear solve can be given the solution and its transpose:
+
+        [ I  0] [x]   [t]   by   x = t         and   [I  -Tᵀ] [x]   [t]   by   x = t + Tᵀ c
+        [-T  I] [y] = [c]        y = c + T t         [0    I] [y] = [c]        y = c.
+    """
+    out = jax.eval_shape(function, *primals)
+    is_real = lambda x: jnp.issubdtype(x.dtype, jnp.inexact)
+    flags_in, flags_out = ([is_real(x) for x in jax.tree.leaves(tree)] for tree in (primals, out))
+    reals = lambda tree, flags: [x for x, flag in zip(jax.tree.leaves(tree), flags, strict=True) if flag]
+    n, t, shapes = len(primals), reals(tangents, flags_in), reals(out, flags_out)
+    of_reals = lambda xs: lambda v: reals(function(*_replaced(xs, flags_in, v)), flags_out)
+
+    def push(*args: Array) -> list[Array]:
+        return jax.jvp(of_reals(args[:n]), (reals(args[:n], flags_in),), (list(args[n:]),))[1]
+
+    def pull(*args: Array) -> list[Array]:
+        return jax.vjp(of_reals(args[:n]), reals(args[:n], flags_in))[1](list(args[n:]))[0]
+
+    # One vector, since a linear solve is transposed with respect to its whole right-hand side.
+    right, split = ravel_pytree((t, [jnp.zeros(x.shape, x.dtype) for x in shapes]))
+    join = lambda *parts: ravel_pytree(parts)[0]
+    plus = lambda a, b, sign=1: [x + sign * y for x, y in zip(a, b, strict=True)]
+    each_push, each_pull = _sequential(push, n), _sequential(pull, n)
+
+    def matvec(v: Array) -> Array:
+        x, y = split(v)
+        return join(x, plus(y, push(*primals, *x), -1))
+
+    def solve(_: Any, v: Array) -> Array:
+        x, y = split(v)
+        return join(x, plus(y, each_push(*primals, *x)))
+
+    def transposed(_: Any, v: Array) -> Array:
+        x, y = split(v)
+        return join(plus(x, each_pull(*primals, *y)), y)
+
+    _, change = split(jax.lax.custom_linear_solve(matvec, right, solve, transposed))
+    nothing = [np.zeros(x.shape, jax.dtypes.float0) for x in jax.tree.leaves(out)]
+    return jax.tree.unflatten(jax.tree.structure(out), _replaced(nothing, flags_out, change))
+
+
+def _replaced(values: Any, flags: list[bool], new: Any) -> list[Any]:
+    """`values`, those with a flag replaced by the next of `new`."""
+    new = iter(new)
+    return [next(new) if flag else value for flag, value in zip(flags, values, strict=True)]
 
 
 # Compiled functions of their own: XLA for CPUs may take a small loop out of a program and emit it without support for

@@ -27,8 +27,8 @@ class RESULTS(diffrax.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "objective."
     )
     nonfinite_start = (
-        "The objective, a constraint or a derivative is NaN or infinite at the start. Choose a `z0` inside the domain "
-        "of the functions (for instance a positive argument of `log`)."
+        "The objective, a constraint or a derivative is NaN or infinite at the start. If `p` holds no NaN, choose "
+        "a `z0` inside the domain of the functions (for instance a positive argument of `log`)."
     )
     nonfinite_step = (
         "No trial step gave finite values of the objective and the constraints. Bound the decision so that it stays "

@@ -11,6 +11,7 @@ from ._koopman import KoopmanErrors as KoopmanErrors
 from ._least_squares import LeastSquares as LeastSquares, Mean as Mean
 from ._norms import AbstractNorm as AbstractNorm, L1 as L1, L2 as L2, Smooth as Smooth
 from ._penalty import Penalty as Penalty
+from ._regularised import Regularised as Regularised
 from ._samples import MeanSquares as MeanSquares, Samples as Samples, Term as Term
 from ._shooting import (
     MultipleShooting as MultipleShooting,

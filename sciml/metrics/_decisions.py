@@ -62,7 +62,7 @@ def violations(program: AbstractProgram, zs: Any, ps: Any, *, in_axes: Any = 0) 
 
     Returns:
         Nonnegative numbers; infinite where a constraint is NaN, and for a `Trajectory` that failed, because its frozen
-        state no longer obeys the dynamics.
+        state no longer obeys the dynamics, or that starts elsewhere than its problem (outside `jit` this raises).
 
     Raises:
         ValueError: if the leading axes of `zs` and `ps` differ.
@@ -167,7 +167,10 @@ def _evaluate(program: AbstractProgram, zs: Any, ps: Any, in_axes: Any) -> Judge
             worst = jnp.where(is_successful(run.result), worst, jnp.inf)
         missing = tuple(bound for bound in ("lower", "upper") if getattr(program, bound) is None)
         by_name = {name: v for name, v in excess.items() if not name.startswith(missing)}
-        return Judged(value, worst, by_name, starts_apart(program, z, p))
+        apart = starts_apart(program, z, p)
+        # Where values are known, `judge` raises and says more; a traced one must not pass for an answer either.
+        worst = worst if apart is None else jnp.where(apart > 0.0, jnp.inf, worst)
+        return Judged(value, worst, by_name, apart)
 
     return jax.vmap(one, in_axes=(0, in_axes))(zs, ps)
 

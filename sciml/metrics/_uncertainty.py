@@ -8,7 +8,10 @@ import jax.random as jr
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from ..core import invalid, ravel
+from ..core import invalid, one_at_a_time, ravel
+
+_eigh = one_at_a_time(jnp.linalg.eigh)
+_svd = one_at_a_time(lambda matrix: jnp.linalg.svd(matrix, full_matrices=False))
 
 
 def covariance(
@@ -62,7 +65,7 @@ def covariance(
     # With the columns scaled to length one, A = S D: (AᵀA)⁻¹ = D⁻¹ V s⁻² Vᵀ D⁻¹ for S = U s Vᵀ.
     length = jnp.linalg.norm(rows, axis=0)
     safe = jnp.where(length > 0, length, 1.0)
-    _, s, vt = jnp.linalg.svd(rows / safe, full_matrices=False)
+    _, s, vt = _svd(rows / safe)
     if not _is_traced(s):
         _check_rank(s, vt, rows.shape[0])
     half = (vt.T / s) / safe[:, None]
@@ -116,7 +119,7 @@ def _root_psd(matrix: Array, argument: str) -> Array:
     """`R` with `RᵀR = matrix`, scaled to a unit diagonal in between so that units do not matter."""
     scale = jnp.sqrt(jnp.maximum(jnp.diagonal(matrix), 0.0))
     safe = jnp.where(scale > 0, scale, 1.0)
-    w, v = jnp.linalg.eigh(matrix / safe[:, None] / safe)
+    w, v = _eigh(matrix / safe[:, None] / safe)
     # Rounding makes the eigenvalues of a singular matrix negative by about n eps.
     slack = 10 * matrix.shape[0] * float(jnp.finfo(matrix.dtype).eps)
     is_sound = jnp.all(w >= -slack * jnp.maximum(1.0, jnp.max(jnp.abs(w))))

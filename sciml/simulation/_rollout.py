@@ -138,17 +138,21 @@ def _check_loop(system: AbstractDiscreteSystem, policy: Any, x0: Any, w: Any, ob
             f"an array of shape {shape}, the input of the system",
             "return one entry per input of the system",
         )
-    t = jnp.zeros((), jnp.result_type(*jax.tree.leaves(x0)))
+    t, expected = jnp.zeros((), jnp.result_type(*jax.tree.leaves(x0))), jax.eval_shape(lambda: x0)
     try:
         got = eqx.filter_eval_shape(system.step, t, x0, u)
     except (TypeError, ValueError, IndexError) as error:
+        if shape is not None:  # the input has the system's shape, so it is the state that has not
+            got = f"a state {expected}, on which `system.step` raises: {error}"
+            raise invalid(
+                "x0", got, "a state of the system", "start from an array or a record with one entry per state"
+            ) from error
         raise invalid(
             "policy",
             f"an output {u}, on which `system.step` raises: {error}",
-            f"an input that {type(system).__name__}.step takes with a state {jax.eval_shape(lambda: x0)}",
+            f"an input that {type(system).__name__}.step takes with a state {expected}",
             "let the policy return one number per input of the system, in the dtype of the state",
         ) from error
-    expected = jax.eval_shape(lambda: x0)
     if jax.tree.structure(got) != jax.tree.structure(expected) or any(
         (a.shape, a.dtype) != (b.shape, b.dtype)
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True)
@@ -218,7 +222,7 @@ def _rollout(
 ) -> Trajectory:
     start, unpack = _pack(x0)
     dtype = jnp.result_type(*jax.tree.leaves(x0))
-    ts = jnp.arange(steps + 1).astype(dtype) * system.dt.astype(dtype)
+    ts = jnp.arange(steps + 1).astype(dtype) * jnp.asarray(system.dt).astype(dtype)
     keys = None if key is None else jr.split(key, steps)
     memory = policy.init(x0) if isinstance(policy, AbstractPolicy) else None
 

@@ -77,7 +77,8 @@ def solve(
         TypeError: if program, solver or adjoint have a wrong type, or `warm` is not a state of this solver and program.
         ValueError: if a function returns a wrong shape, or if bounds with known values contradict each other.
         EquinoxRuntimeError: with `throw=True`, at run time, every failure of `RESULTS`: `max_steps_reached`,
-            `infeasible`, `unbounded`, `stalled`, `nonfinite_start`, `nonfinite_step`, `contradictory_bounds`.
+            `infeasible`, `unbounded`, `stalled`, `nonfinite_start`, `nonfinite_step`, `contradictory_bounds`. Under
+            `jit` or `vmap` JAX wraps the message in `jax.errors.JaxRuntimeError`; both are a `RuntimeError`.
 
     Gradient: `value` and `duals` are differentiable with respect to every array in `p` and every array that the
     program's functions close over, in forward and reverse mode and repeatedly, by the implicit function theorem on the

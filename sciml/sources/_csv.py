@@ -20,6 +20,7 @@ def read_csv(
     *,
     optional: Sequence[str] = (),
     scalars: Sequence[str] = (),
+    gaps: Sequence[str] = (),
     min_length: int = 1,
 ) -> dict[str, np.ndarray]:
     """The named columns of a comma-separated file as float64 arrays of one length, on the host.
@@ -33,10 +34,11 @@ def read_csv(
         optional: names of further columns, read if they are there.
         scalars: names of columns that hold one value for the whole record, in the first row alone or repeated in every
             row, such as a sampling time.
+        gaps: names of columns, among the others, in which samples may be missing: an empty cell or `nan`.
         min_length: least number of samples, >= 1.
 
     Returns:
-        A dictionary from name to array: shape `(samples,)` for columns, `()` for scalars.
+        A dictionary from name to array: shape `(samples,)` for columns, `()` for scalars. Missing samples are NaN.
 
     Raises:
         ValueError: no such file, an empty file, a column that is missing or there twice, text or a number that is not
@@ -47,7 +49,7 @@ def read_csv(
     header, rows = _read(path)
     _check_header(path, header, [*columns, *scalars], [*columns, *scalars, *optional])
     present = [*columns, *(name for name in optional if name in header)]
-    record = {name: _series(path, name, header.index(name), rows) for name in present}
+    record = {name: _series(path, name, header.index(name), rows, name in gaps) for name in present}
     _check_lengths(path, {name: len(values) for name, values in record.items()}, min_length)
     record |= {name: _scalar(path, name, header.index(name), rows) for name in scalars}
     return record
@@ -128,9 +130,13 @@ def _check_header(path: Path, header: list[str], needed: list[str], wanted: list
         raise invalid("path", f"columns {repeated} twice in {path.name}", "each name once", "rename one of them")
 
 
-def _series(path: Path, name: str, column: int, rows: Rows) -> np.ndarray:
-    """All numbers of a column, down to its last filled cell."""
+def _series(path: Path, name: str, column: int, rows: Rows, has_gaps: bool) -> np.ndarray:
+    """All numbers of a column, down to its last filled cell; of one with gaps, one for every row."""
     cells = [(line, row[column] if column < len(row) else "") for line, row in rows]
+    if has_gaps:
+        return np.array(
+            [math.nan if cell.lower() in ("", "nan") else _number(path, name, n, cell) for n, cell in cells]
+        )
     while cells and not cells[-1][1]:
         cells.pop()
     return np.array([_number(path, name, line, cell) for line, cell in cells])

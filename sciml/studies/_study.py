@@ -116,8 +116,17 @@ def option(default: Any, help: str) -> Any:
     return eqx.field(default=default, metadata={"help": help})
 
 
+def argument(help: str) -> Any:
+    """A field of a study that the command line needs, without a flag: `train` becomes `TRAIN`.
+
+    Args:
+        help: one line for `--help`.
+    """
+    return eqx.field(metadata={"help": help})
+
+
 def options_of(study: type[AbstractStudy]) -> Iterator[dataclasses.Field]:
-    """The fields of a study that were made by `option`.
+    """The fields of a study that were made by `argument` or `option`.
 
     Args:
         study: a class.

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from ..core import invalid, is_successful, RESULTS, Solution, Trajectory
+from ..core import cholesky, invalid, is_successful, one_at_a_time, RESULTS, Solution, Trajectory
 from ..losses import LeastSquares, Penalty
 from ..metrics import Certificate, certify, clopper_pearson, rmse, suboptimality, violations
 from ..nn import BoundedMLP
@@ -32,6 +32,7 @@ from ._study import AbstractStudy, option, Run
 WIDTH = 50  # scenarios solved at once: the slowest of few is waited for, not the slowest of all
 MARGIN = 0.1  # V: the policy is trained against tighter limits than it is judged by
 RANGE = 10.0  # V: violations are relative to this
+_inv = one_at_a_time(jnp.linalg.inv)
 
 
 class Comparison(eqx.Module):
@@ -98,7 +99,7 @@ class Tanks(AbstractStudy):
         with run.step("certify", f"it on {self.held_out} scenarios solved exactly, and {self.fresh} fresh ones"):
             nominal = self.compare(problem, loop, learnt.value, tanks.Scenarios(model["coordinates"]), keys["test"])
         with run.step("draw", "plants from the covariance of the estimate, and certify again"):
-            root = jnp.linalg.cholesky(model["covariance"])
+            root = cholesky(model["covariance"])
             uncertain = tanks.Scenarios(model["coordinates"], root)
             drawn = self.compare(problem, loop, learnt.value, uncertain, keys["drawn"])
         with run.step("time", "a step of the policy and an exact solve"):
@@ -186,7 +187,7 @@ def identify(record: tanks.Record, key: PRNGKeyArray, count: int) -> tuple[dict[
     matrix = found.stats.matrix
     pull = jnp.concatenate([jnp.full(coordinates.size, tanks.PRIOR), jnp.array([0.0, 0.0, 1e-3, 1e-3])])
     noise = jnp.sum((train - record.y) ** 2) / (n - pull.size) / n
-    inverse = jnp.linalg.inv(matrix)
+    inverse = _inv(matrix)
     spread = noise * (matrix - jnp.diag(pull)) + jnp.diag(pull**2 / 3)
     covariance = (inverse @ spread @ inverse)[: coordinates.size, : coordinates.size]
     slopes = jax.jacfwd(lambda z: jnp.stack([getattr(tanks.plant(z), name) for name in tanks.RANGES]))(coordinates)

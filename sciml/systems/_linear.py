@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from sciml.core import invalid
+from sciml.core import invalid, one_at_a_time
 
 from ._abstract import AbstractContinuousSystem, AbstractDiscreteSystem
 from ._parameters import parameter, positive_scalar
+
+_expm = one_at_a_time(jax.scipy.linalg.expm)
 
 
 def _matrices(
@@ -127,5 +129,5 @@ def zero_order_hold(system: LinearContinuous, *, dt: ArrayLike) -> LinearDiscret
     dt = positive_scalar(dt, "dt", "give the sampling time in the unit of the system's time")
     n, m = system.B.shape
     block = jnp.zeros((n + m, n + m), system.A.dtype).at[:n, :n].set(system.A).at[:n, n:].set(system.B)
-    sampled = jax.scipy.linalg.expm(block * dt.astype(block.dtype))
+    sampled = _expm(block * dt.astype(block.dtype))
     return LinearDiscrete(sampled[:n, :n], sampled[:n, n:], system.C, system.D, dt=dt)

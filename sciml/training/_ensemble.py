@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int, Scalar
 
-from ..core import batch_size, RESULTS, Solution
+from ..core import batch_size, RESULTS, Solution, wrong_type
 from ..losses import AbstractLeastSquares
+from ._doors import check_loss, check_steps, is_second_order, whole
 from ._gauss_newton import LevenbergMarquardt
 from ._parameters import partition, resolve
 from ._second_order import fit_second_order
@@ -37,15 +38,25 @@ def ensemble(models: Any, loss: Any, batch: Any, method: Any, *, steps: int, tra
     Args:
         models: a model whose arrays all have a leading axis, the member (`equinox.filter_vmap` of a constructor).
         loss: as in `fit`.
-        batch: the data, shared by all members.
+        batch: the data, shared by all members, or a source with a finite number of instances.
         method: an Optimistix least-squares solver or minimiser, such as `training.LevenbergMarquardt()`.
-        steps: most steps of each member.
+        steps: most steps of each member, >= 1.
         trainable: as in `fit`.
 
     Returns:
         `Solution`: `value` the best member's resolved model; `state` all members as trained (wrappers kept), in the
         given order; `stats` is `EnsembleStats`; `result` is a failure only if every member failed.
+
+    Raises:
+        ValueError, TypeError: models without a common leading axis, `steps < 1`, a loss without the structure that the
+            method needs, a method that is none of Optimistix, fresh samples without end as the data.
     """
+    check_steps(steps)
+    check_loss(loss)
+    if not is_second_order(method, loss):
+        fix = "use `training.LevenbergMarquardt()`, or `fit` every member by itself"
+        raise wrong_type("method", type(method).__name__, "an Optimistix solver", fix)
+    batch = whole(batch)
     batch_size(eqx.filter(models, eqx.is_array), "models")
     arrays, static = eqx.partition(models, eqx.is_array)
 

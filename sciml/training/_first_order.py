@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..core import RESULTS, Solution, tree_allfinite
+from ..core import invalid, RESULTS, Solution, tree_allfinite
 from ..losses import AbstractLoss
 from ..sources import AbstractSource
 from ._parameters import resolve
@@ -105,7 +105,7 @@ def _run(job: Job, end: Any, carry: _Carry) -> tuple[_Carry, Any]:
         if isinstance(loss, AbstractLoss):
             out, memory, report = loss.evaluate(model, batch, memory, key=key)
             return out, (memory, report.failed)
-        out = loss(model, batch.value)
+        out = _scalar(loss(model, batch.value))
         return out, (memory, jnp.zeros_like(out))
 
     def body(carry: _Carry) -> _Carry:
@@ -126,3 +126,12 @@ def _run(job: Job, end: Any, carry: _Carry) -> tuple[_Carry, Any]:
 
     carry = jax.lax.while_loop(lambda c: c.step < end, body, carry)
     return carry, tree_allfinite(carry.parameters)
+
+
+def _scalar(value: Any) -> Array:
+    """The value of a loss that is a plain function."""
+    if not eqx.is_array_like(value) or jnp.shape(value) or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        got = f"a value of shape {value.shape} and dtype {value.dtype}" if eqx.is_array(value) else repr(value)
+        fix = "return for instance `jnp.mean(errors**2)`; `losses.Mean` takes the mean of a loss of one instance"
+        raise invalid("loss", got, "one real number", fix)
+    return jnp.asarray(value)

@@ -5,16 +5,15 @@ from typing import Any
 
 import numpy as np
 import optax
-import optimistix as optx
 from jaxtyping import PRNGKeyArray
 
-from ..core import check_key, checked, invalid, Solution, wrong_type
-from ..losses import AbstractLeastSquares
+from ..core import check_key, checked, Solution, wrong_type
 from ..sources import AbstractSource, Fixed
+from ._doors import check_loss, check_steps, checkpoint_of, is_second_order, monitors_of, whole
 from ._first_order import fit_first_order, Job
 from ._monitors import AbstractMonitor
 from ._parameters import partition
-from ._second_order import fit_watched, prepare
+from ._second_order import fit_watched, prepare, SecondOrderStats
 from ._watch import Checkpoint, Watch
 
 
@@ -37,8 +36,8 @@ def fit(
     Args:
         model: any pytree; parameters may be wrapped (`Positive`, `Bounded`, `Ranged`).
         loss: `(model, batch) -> scalar`, or one of `sciml.losses`; a method may exploit the structure that it declares.
-        source: one of `sciml.sources`; anything else is data, given to the loss whole at every step. An Optimistix
-            method is given all instances of a source at every step.
+        source: one of `sciml.sources`; anything else is data, given to the loss whole at every step, None for a loss
+            that holds its own. An Optimistix method is given all instances of a source at every step.
         method: an optax transformation, an Optimistix minimiser, or, for a `LeastSquares` loss, an Optimistix
             least-squares solver (`training.LevenbergMarquardt()` is ours).
         steps: number of steps (most steps, for Optimistix methods), >= 1.
@@ -47,7 +46,8 @@ def fit(
             `model -> parts` (a float that it selects by itself is trained), or a mask.
         monitor: one or several of `training.KeepBest`, `training.Log`.
         checkpoint: file to save the state of the fit to (or a `Checkpoint`); if it exists, the fit goes on from there
-            and ends with the same bits. Ctrl-C keeps it.
+            and ends with the same bits. Ctrl-C keeps it. The file knows the arrays and numbers of start, data, loss
+            and method, bit for bit; what functions hold inside is yours to keep the same.
         progress: show a bar (if `tqdm` is installed).
         throw: whether a failure raises; if False, look at `result`.
 
@@ -57,7 +57,7 @@ def fit(
 
     Raises:
         ValueError, TypeError: a loss without the structure that the method needs, `steps < 1`, nothing to train, a
-            checkpoint of another fit.
+            checkpoint of another fit, a loss that is no scalar or has no residuals.
         EquinoxRuntimeError: with `throw=True`, `RESULTS.diverged` if the loss or a parameter became NaN or infinite.
 
     Gradient: none; differentiate what the model does, not how it was fitted.
@@ -71,20 +71,16 @@ def fit(
         assert jnp.isclose(fitted.value, 2.0)
         ```
     """
-    if steps < 1:
-        raise invalid("steps", steps, "an integer >= 1", "say how many steps to take")
+    check_steps(steps)
     check_key(key)
-    monitors = tuple(monitor) if isinstance(monitor, tuple | list) else () if monitor is None else (monitor,)
-    watch = Watch(monitors, Checkpoint(str(checkpoint)) if isinstance(checkpoint, str | Path) else checkpoint, progress)
+    check_loss(loss)
+    watch = Watch(monitors_of(monitor), checkpoint_of(checkpoint), progress)
     if isinstance(method, optax.GradientTransformation):
         parameters, rest = partition(model, trainable)
         job = Job(rest, loss, source if isinstance(source, AbstractSource) else Fixed(source), method, key)
         solution = fit_first_order(parameters, job, steps, watch)
-    elif isinstance(method, optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser):
-        if isinstance(method, optx.AbstractLeastSquaresSolver) and not isinstance(loss, AbstractLeastSquares):
-            fix = "wrap the residuals: `losses.LeastSquares(residuals)`"
-            raise wrong_type("loss", type(loss).__name__, "a loss that declares residuals", fix)
-        parameters, task = prepare(model, loss, _whole(source), method, trainable)
+    elif is_second_order(method, loss):
+        parameters, task = prepare(model, loss, whole(source), method, trainable)
         solution = fit_watched(parameters, task, steps, key, watch)
     else:
         expected = "an optax transformation or an Optimistix solver"
@@ -94,19 +90,15 @@ def fit(
     return solution
 
 
-def _whole(source: Any) -> Any:
-    """All data of a source: a second-order method sees them at every step."""
-    data = source.all() if isinstance(source, AbstractSource) else source
-    if data is None:
-        fix = "draw a fixed set, `source.draw(n, key=key)`, and pass it as the source"
-        got = f"{type(source).__name__}, whose instances are new at every step, with a second-order method"
-        raise invalid("source", got, "a finite set of instances", fix)
-    return data
-
-
 def _cause(stats: Any) -> str:
     """What happened where a fit diverged, and what to do."""
+    inside = "and keep arguments of `log`, `sqrt` and divisions inside of their domain."
     losses, failed = np.ravel(stats.losses)[: int(stats.steps)], np.ravel(getattr(stats, "failed", ()))
+    if isinstance(stats, SecondOrderStats):
+        if not np.any(np.isfinite(losses)):
+            return f"The loss is NaN or infinite at the start; begin from parameters where it is finite, {inside}"
+        method = "choose a method that rejects such steps, as `training.LevenbergMarquardt` does"
+        return f"A step led to a loss or a parameter that is NaN or infinite; {method}, {inside}"
     wrong = np.flatnonzero(~np.isfinite(losses))
     text = "The loss, or a parameter, became NaN or infinite"
     if wrong.size:
@@ -116,5 +108,5 @@ def _cause(stats: Any) -> str:
     return (
         text
         + "; the model before it is kept. Evaluate the loss on the first batch, lower the learning rate or clip the "
-        "gradient, and keep arguments of `log`, `sqrt` and divisions inside of their domain."
+        f"gradient, {inside}"
     )

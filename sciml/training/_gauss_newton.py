@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar, ScalarLike
 
-from ..core import invalid, ravel
+from ..core import invalid, ravel, wrong_type
 from ..losses import Samples, Sparsity
 from ._damped import dense_steps, EIGEN, krylov_steps, predicted
 from ._jacobian import Residuals, System
@@ -61,11 +61,12 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         memory: bytes for Jacobian, normal matrix and intermediate values, > 0. Intermediate values are estimated from
             above by all values that the residuals compute.
         dense_up_to: largest matrix to factor, >= 0.
-        cg_rtol: conjugate gradients end when the scaled residual is this small, relative to the gradient.
+        cg_rtol: conjugate gradients end when the scaled residual is this small, relative to the gradient, >= 0.
         cg_steps: most products `JᵀJ v` for a step.
 
     Raises:
-        ValueError: `memory` or `cg_steps` not positive.
+        ValueError: `memory` or `cg_steps` not positive, `dense_up_to` or `cg_rtol` negative.
+        TypeError: `memory` is no number.
 
     Examples:
         A straight line through three points:
@@ -101,10 +102,15 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     cg_steps: int = eqx.field(static=True, default=200)
 
     def __check_init__(self) -> None:
+        if not isinstance(self.memory, int | float):
+            raise wrong_type("memory", repr(self.memory), "a number of bytes", "write 2 GiB as `2**31`")
         if not self.memory > 0:
             raise invalid("memory", self.memory, "a positive number of bytes", "leave it at its default, 2 GiB")
         if self.cg_steps < 1:
             raise invalid("cg_steps", self.cg_steps, "an integer >= 1", "leave it at its default")
+        for name in ("dense_up_to", "cg_rtol"):
+            if not getattr(self, name) >= 0:
+                raise invalid(name, getattr(self, name), "a number >= 0", "leave it at its default")
 
     def init(
         self, fn: Any, y: Any, args: Any, options: dict[str, Any], f_struct: Any, aux_struct: Any, tags: Any

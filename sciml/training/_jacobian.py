@@ -4,7 +4,8 @@
 
 * samples: the rows of one sample at a time, by reverse mode through that sample alone, or by forward mode where the
   sample has about as many residuals as there are parameters (a long simulation of a small model);
-* sparsity: one forward derivative for each group of columns that never meet in a row;
+* sparsity: one forward derivative for each group of columns that never meet in a row, spread out over the columns a
+  few rows at a time;
 * else all columns by forward mode, or all rows by reverse mode where these are fewer or the columns do not fit.
 """
 
@@ -59,7 +60,7 @@ class Residuals(eqx.Module):
 
     def normal(self, flat: Float[Array, " n"]) -> System:
         """The system with `JᵀJ`."""
-        if self.is_by_columns(flat):
+        if self.sparsity is None and self.is_by_columns(flat):
             r, columns = self._columns(flat)
             matrix = columns @ columns.T
             return System(0.5 * r @ r, columns @ r, matrix, jnp.diagonal(matrix))
@@ -80,7 +81,7 @@ class Residuals(eqx.Module):
             r = jnp.concatenate([part[1].reshape(-1) for part in parts])
         elif self.is_by_columns(flat):
             r, columns = self._columns(flat)
-            rows = columns.T
+            rows = columns.T if self.sparsity is None else jax.vmap(self._spread)(columns.T, self.sparsity.pattern)
         else:
             r, pull = jax.vjp(self.whole, flat)
             seed = lambda i: jnp.zeros_like(r).at[i].set(1.0)
@@ -153,11 +154,11 @@ class Residuals(eqx.Module):
         """Whether `J` comes from forward derivatives."""
         (m, n), size = self.shape, jnp.dtype(flat.dtype).itemsize
         if self.sparsity is not None:
-            return True
+            return 2 * m * self.sparsity.n_groups * size <= self.memory / 2
         return self.terms is None and m * n * size <= self.memory / 2 and n <= 2 * m  # a row costs about two columns
 
-    def _columns(self, flat: Array) -> tuple[Array, Float[Array, "n m"]]:
-        """`r` and `Jᵀ`, a few columns at a time."""
+    def _columns(self, flat: Array) -> tuple[Array, Float[Array, "_ m"]]:
+        """`r` and `Jᵀ`, or the sums of the columns of each group, a few at a time."""
         r, push = jax.linearize(self.whole, flat)
         if self.sparsity is None:
             count, groups = flat.size, jnp.arange(flat.size)
@@ -165,11 +166,12 @@ class Residuals(eqx.Module):
             count, groups = self.sparsity.n_groups, jnp.asarray(self.sparsity.groups)
         chunk = int(max(1, self.memory / 2 // max(footprint(push, flat, is_taped=False), 1)))
         seed = lambda i: (groups == i).astype(flat.dtype)
-        columns = jax.lax.map(lambda i: push(seed(i)), jnp.arange(count), batch_size=min(chunk, count))
-        if self.sparsity is not None:
-            # Each column is its group's derivative, masked to the rows that it touches.
-            columns = columns[groups] * jnp.asarray(self.sparsity.pattern).T.astype(flat.dtype)
-        return r, columns
+        return r, jax.lax.map(lambda i: push(seed(i)), jnp.arange(count), batch_size=min(chunk, count))
+
+    def _spread(self, sums: Float[Array, " group"], touched: Any) -> Float[Array, " n"]:
+        """A row of `J`: the derivatives of the groups, at the parameters that touch the row, and zero elsewhere."""
+        assert self.sparsity is not None
+        return jnp.where(touched, sums[jnp.asarray(self.sparsity.groups)], jnp.zeros((), sums.dtype))
 
     def _sample_rows(self, function: Callable, data: Any, flat: Array) -> tuple[Array, Array]:
         """Jacobian `[sample, k, n]` and residuals `[sample, k]` of a term."""
@@ -178,6 +180,12 @@ class Residuals(eqx.Module):
 
     def _over_rows(self, flat: Array, add: Callable[[Any, Array, Array], Any], total: Any) -> Any:
         """`add(total, rows, r)` over chunks of rows; rows that only fill the last chunk are zero."""
+        if self.sparsity is not None and self.is_by_columns(flat):
+            r, columns = self._columns(flat)
+            pattern, each = jnp.asarray(self.sparsity.pattern), 3 * flat.size * jnp.dtype(flat.dtype).itemsize
+            few = int(min(r.size, max(1, self.memory / 4 // each)))
+            spread = lambda total, take: add(total, *take(lambda x: (self._spread(x[0], x[1]), x[2])))
+            return _chunked((columns.T, pattern, r), few, spread, total)
         if self.terms is None:
             r, pull = jax.vjp(self.whole, flat)
             index = jnp.arange(r.size)

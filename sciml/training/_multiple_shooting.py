@@ -110,16 +110,22 @@ def _first_guess(models: Any, simulate: Any, guesses: Any, begins: Any, pieces: 
     """Segment starts from each start's own free run, with the measurement put in."""
 
     def one(model: Any) -> Any:
-        def advance(x: Any, segment: Any) -> Any:
-            guess, is_first, piece = segment
-            x = jnp.where(is_first, guess, x)
-            return simulate(model, x, piece)[1], x
-
-        _, starts = jax.lax.scan(advance, guesses[0], (guesses, begins, pieces.pieces))
-        starts = jnp.where(jnp.isfinite(starts), starts, guesses)
+        starts = _run_through(model, simulate, guesses, begins, pieces)
         return starts if align is None else jax.vmap(align)(starts, pieces.pieces.y[:, 0])
 
     return Shot(models, eqx.filter_vmap(one)(models))
+
+
+def _run_through(model: Any, simulate: Any, guesses: Any, begins: Any, pieces: Segments) -> Any:
+    """The state at the start of every segment, of one free run for each record."""
+
+    def advance(x: Any, segment: Any) -> Any:
+        guess, is_first, piece = segment
+        x = jnp.where(is_first, guess, x)
+        return simulate(model, x, piece)[1], x
+
+    _, starts = jax.lax.scan(advance, guesses[0], (guesses, begins, pieces.pieces))
+    return jnp.where(jnp.isfinite(starts), starts, guesses)
 
 
 @eqx.filter_jit

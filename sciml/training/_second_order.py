@@ -10,7 +10,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ..core import RESULTS, Solution, tree_allfinite, tree_size
+from ..core import invalid, RESULTS, Solution, tree_allfinite, tree_size
 from ..losses import AbstractLeastSquares, Samples, Sparsity, Term
 from ._gauss_newton import LMState
 from ._parameters import partition, resolve
@@ -158,6 +158,9 @@ class _Method:
             self.fn = lambda y, _: (_value(y, task), None)
             self.options = {}
         out = jax.eval_shape(lambda y: self.fn(y, None)[0], parameters)
+        if not tree_size(out):
+            fix = "return them, as in `lambda model, batch: model(batch.x) - batch.y`"
+            raise invalid("loss", f"residuals {out}", "at least one residual", fix)
         self.state = task.method.init(self.fn, parameters, None, self.options, out, None, frozenset())
 
 

@@ -131,10 +131,10 @@ def _windows(records: list[Record], lag: int) -> tuple[np.ndarray, np.ndarray]:
         signals = np.asarray(one.y if one.u is None else jnp.concatenate([one.u, one.y], axis=1))
         complete = np.all(np.asarray(one.is_measured), axis=1)
         count = signals.shape[0] - 2 * lag + 1
-        if count < 1:
-            continue
-        index = np.arange(count)[:, None] + np.arange(2 * lag)
+        index = np.arange(max(count, 0))[:, None] + np.arange(2 * lag)
         index = index[np.all(complete[index], axis=1)]
+        if not len(index):
+            continue
         cut = signals[index]
         past.append(cut[:, :lag].reshape(len(index), -1))
         m = 0 if one.u is None else one.u.shape[1]

@@ -1,5 +1,6 @@
 """A fit in compiled chunks of steps, with the host looking in between: monitors, checkpoints, progress."""
 
+import hashlib
 import os
 from abc import abstractmethod
 from pathlib import Path
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray, UInt8
 
 from ..core import invalid, progress_bar
 from ..storage import load, output_folder, save
@@ -90,6 +91,8 @@ class _State(eqx.Module):
     is_stopped: Bool[Array, ""]
     """Whether a monitor, or convergence, has ended the fit."""
     key: PRNGKeyArray
+    origin: UInt8[np.ndarray, " byte"]
+    """Digest of the start and of all arrays and numbers that the fit works with."""
 
 
 def run(work: AbstractWork, parameters: Any, steps: int, watch: Watch) -> tuple[Any, Any, bool]:
@@ -119,10 +122,11 @@ def run(work: AbstractWork, parameters: Any, steps: int, watch: Watch) -> tuple[
 def _start(work: AbstractWork, parameters: Any, watch: Watch) -> _State:
     """The state before the first step, or the one in the checkpoint."""
     seen = tuple(m.init(copy(parameters)) for m in watch.monitors)
-    state = _State(work.start(parameters), seen, jnp.zeros((), bool), work.key)
+    origin = np.zeros(32, np.uint8) if watch.checkpoint is None else _digest((parameters, work))
+    state = _State(work.start(parameters), seen, jnp.zeros((), bool), work.key, origin)
     if watch.checkpoint is None or not os.path.exists(watch.checkpoint.path):
         return state
-    expected = "the state of this very fit: same model, method, source, monitors, steps and key"
+    expected = "the state of this very fit: same start, loss, method, source, monitors, steps and key"
     fix = "delete the file to start afresh, or choose another one"
     try:
         restored = load(watch.checkpoint.path, state)
@@ -130,6 +134,9 @@ def _start(work: AbstractWork, parameters: Any, watch: Watch) -> _State:
         raise invalid("checkpoint", f"{watch.checkpoint.path} ({error})", expected, fix) from error
     if not np.array_equal(_bits(restored.key), _bits(work.key)):
         raise invalid("checkpoint", f"{watch.checkpoint.path}, made with another `key`", expected, fix)
+    if not np.array_equal(restored.origin, origin):
+        got = f"{watch.checkpoint.path}, made from another start, or with other data or settings"
+        raise invalid("checkpoint", got, expected, fix)
     return restored
 
 
@@ -138,12 +145,12 @@ def _advance(work: AbstractWork, state: _State, steps: int, watch: Watch, bar: A
     start = int(state.carry.step)
     carry, progress = work.advance(watch.next_look(start, steps, work.period), state.carry)
     if not progress.is_sound:
-        return _State(carry, state.seen, state.is_stopped, state.key), False
+        return _State(carry, state.seen, state.is_stopped, state.key, state.origin), False
     is_last = progress.is_done or progress.step == steps
     seen, stop = _look(work, watch.monitors, state.seen, carry.parameters, progress, is_last)
     bar.update(progress.step - start)
     bar.set_postfix_str(f"loss {progress.loss:.4g}")
-    return _State(carry, seen, jnp.asarray(stop or progress.is_done), state.key), True
+    return _State(carry, seen, jnp.asarray(stop or progress.is_done), state.key, state.origin), True
 
 
 def _look(
@@ -168,7 +175,18 @@ def copy(tree: Any) -> Any:
     return jtu.tree_map(lambda x: jnp.array(x, copy=True) if eqx.is_array(x) else x, tree)
 
 
-def _bits(key: PRNGKeyArray) -> Any:
+def _digest(tree: Any) -> UInt8[np.ndarray, " byte"]:
+    """SHA-256 of all arrays and numbers of a tree, with their places; functions have no bytes to compare."""
+    digest = hashlib.sha256()
+    for path, leaf in jtu.tree_leaves_with_path(tree):
+        if eqx.is_array_like(leaf):
+            values = np.asarray(_bits(leaf) if eqx.is_array(leaf) else leaf)
+            digest.update(f"{jtu.keystr(path)} {values.dtype} {values.shape}".encode())
+            digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _bits(key: Any) -> Any:
     return jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
 
 

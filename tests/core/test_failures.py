@@ -53,6 +53,15 @@ def test_a_batch_names_how_many_failed_and_which(wrap):
     np.testing.assert_array_equal(wrap(jax.vmap(work))(xs[jnp.array([0, 2])]), [1.0, 2.0])
 
 
+def test_the_class_of_an_error_is_the_one_that_solve_documents():
+    """Under a transformation JAX raises, and its class is no `EquinoxRuntimeError`; both are a `RuntimeError`."""
+    for wrapped, x in ((jax.jit(work), jnp.asarray(-1.0)), (jax.vmap(work), -jnp.ones(2))):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="RESULTS.infeasible") as error:
+            jax.block_until_ready(wrapped(x))
+        assert isinstance(error.value, RuntimeError) and not isinstance(error.value, eqx.EquinoxRuntimeError)
+    assert issubclass(eqx.EquinoxRuntimeError, RuntimeError)
+
+
 def test_nested_batches_and_long_lists():
     square = jax.jit(jax.vmap(jax.vmap(work)))
     with pytest.raises(RuntimeError, match=r"2 of 6 instances failed, at index \(0, 1\), \(1, 2\):"):

@@ -77,6 +77,26 @@ def test_one_at_a_time(monkeypatch):
     np.testing.assert_allclose(slope, np.broadcast_to(np.eye(6), (5, 6, 6)), atol=1e-10)  # the trace's derivative
 
 
+@pytest.mark.parametrize("transform", [jax.jacfwd, jax.jacrev, jax.hessian])
+def test_derivatives_of_one_at_a_time_are_those_of_jax(monkeypatch, transform):
+    """Several arguments, an integer among them, several values, and a matrix that the batch shares."""
+    monkeypatch.setattr(linalg, "LAPACK_BLOCKS", True)
+
+    def plain(matrix, right, index):
+        x = jnp.linalg.solve(matrix, right)
+        return x**2, x[index], index
+
+    ours = one_at_a_time(plain)
+    value = lambda f: lambda m, b: (lambda out: jnp.sum(out[0]) + jnp.sum(out[1]))(f(m, b, jnp.asarray(1)))
+    m, b = jnp.asarray(SPD[0, :2, :3, :3]), jnp.asarray(RIGHT[0, :2, :3])
+    for axes in ((0, 0), (None, 0)):
+        at = m if axes[0] == 0 else m[0]
+        got, want = (jax.jit(jax.vmap(transform(value(f), argnums=(0, 1)), axes))(at, b) for f in (ours, plain))
+        for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-9 * float(jnp.max(jnp.abs(y))))
+    assert jax.jvp(ours, (m[0], b[0], jnp.asarray(1)), (m[0], b[0], np.zeros((), jax.dtypes.float0)))[0][2] == 1
+
+
 SIDE_BY_SIDE = """
 import jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_enable_x64", True)
@@ -93,6 +113,33 @@ print("returned")
 def test_independent_batches_return():
     """Plain batched LAPACK calls hang here on jaxlib 0.10.2 with two processors, as a rule within the first calls."""
     run_with_limit(SIDE_BY_SIDE)
+
+
+GRADIENTS = """
+import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_enable_x64", True)
+from sciml.core import one_at_a_time
+from sciml.systems import discretise, Exact, LinearContinuous
+rng = np.random.default_rng(0)
+solve = one_at_a_time(jnp.linalg.solve)
+loss = lambda m: jnp.sum(solve(m, m.T) ** 2)
+step = jax.vmap(lambda m: m + 1e-9 * jax.grad(loss)(m))
+loop = lambda batch: jax.lax.fori_loop(0, 5, lambda i, b: step(b), batch)
+batch = jnp.asarray(rng.normal(size=(400, 40, 40)) + 20 * np.eye(40))
+gradients = jax.jit(lambda a, b: (loop(a), loop(b), loop(a + b)))
+B = jnp.ones((29, 1))
+sample = jax.vmap(lambda A: discretise(LinearContinuous(A, B), Exact(), dt=0.1).A)
+both = jax.jit(lambda a, b: (sample(a), sample(b)))
+A = jnp.asarray(rng.normal(size=(400, 29, 29)))
+for _ in range(6):
+    jax.block_until_ready((gradients(batch, 2 * batch), both(A, 2 * A)))
+print("returned")
+"""
+
+
+def test_gradients_and_discretisations_side_by_side_return():
+    """With the plain derivative of `solve`, or a plain `expm`, this hung within six calls (jaxlib 0.10.2)."""
+    run_with_limit(GRADIENTS)
 
 
 def run_with_limit(code: str, seconds: float = 240.0) -> None:

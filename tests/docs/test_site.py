@@ -52,6 +52,7 @@ def notebook(folder: Path) -> Path:
     """A notebook with a badge, an install cell, a heading, prints and two pictures."""
     picture = {"output_type": "display_data", "data": {"image/png": "aGVsbG8=", "text/plain": "<Figure>"}}
     printed = {"output_type": "stream", "name": "stdout", "text": ["one\n", "two\n"]}
+    warning = {"output_type": "stream", "name": "stderr", "text": ["/home/me/tqdm.py:21: TqdmWarning\n"]}
     cells = [
         {"cell_type": "markdown", "source": "# Title\n\n[![Open in Colab](badge)](address)\n\nWhat it **is**; more."},
         {"cell_type": "code", "source": "if 'google.colab' in sys.modules: ...", "outputs": [], "metadata": {}},
@@ -62,7 +63,7 @@ def notebook(folder: Path) -> Path:
             "metadata": {"tags": ["cover"]},
         },
         {"cell_type": "markdown", "source": "# Part\n\nSee [it](other.ipynb#part).\n\n```bash\n# comment\n```"},
-        {"cell_type": "code", "source": "print(x)", "outputs": [printed, picture], "metadata": {}},
+        {"cell_type": "code", "source": "print(x)", "outputs": [warning, printed, picture], "metadata": {}},
     ]
     path = folder / "notebooks" / "start" / "one.ipynb"
     path.parent.mkdir(parents=True)
@@ -83,9 +84,15 @@ def test_notebook_becomes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "/colab.research.google.com/github/sciml-jax/sciml/blob/main/notebooks/start/one.ipynb" in book.body
     assert "badge" not in book.body and "google.colab" not in book.body and "%matplotlib" not in book.body
     assert "\n## Part\n" in book.body and "\n# comment\n" in book.body and "(other.md#part)" in book.body
-    assert "```{ .text .output }\none\ntwo\n```" in book.body
+    assert "```{ .text .output }\none\ntwo\n```" in book.body and "TqdmWarning" not in book.body
     assert list(book.pictures.values()) == [b"hello", b"hello"] and book.cover == "notebooks/start/one-1.png"
     assert "](start/one-1.png)" in books.gallery([book], "notebooks/index.md")
+
+
+def test_stored_outputs_hold_no_warnings():
+    """They would show paths of the machine that executed the notebook."""
+    for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
+        assert '"stderr"' not in path.read_text(encoding="utf-8"), path
 
 
 def test_notebook_without_a_title_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

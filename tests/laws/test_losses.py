@@ -27,6 +27,7 @@ from sciml.losses import (
     MultipleShooting,
     OneStep,
     Penalty,
+    Regularised,
     segments,
     Shot,
     Smooth,
@@ -85,6 +86,7 @@ LOSSES = {
     "AugmentedLagrangian": Member(AugmentedLagrangian(PROGRAM), GAIN, POINTS),
     "FreeRun": Member(FreeRun(horizon=jnp.arange(3)[2]), RELAXATION, RECORDS),
     "OneStep": Member(OneStep(weight=jnp.array([2.0])), RELAXATION, RECORDS),
+    "Regularised": Member(Regularised(FreeRun(), jnp.array(0.3), lambda m: m.gain - 1.0), RELAXATION, RECORDS),
     "MultipleShooting": Member(
         MultipleShooting(jnp.asarray(2.0)), Shot(RELAXATION, jnp.full((6, 1), 0.1)), segments(RECORDS, 2), order=False
     ),

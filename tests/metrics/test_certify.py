@@ -162,6 +162,9 @@ def test_trajectories_of_another_horizon_or_start_are_refused(judged):
     with pytest.raises(ValueError, match=start + ".*Likely fix: roll out from `problem.initial"):
         found(runs(us, x0=0.1))
     found(runs(us, x0=1e-10))  # rounding is no other state
+    if judged not in (certify, suboptimality):  # under `jit` nothing can raise
+        worst = jax.jit(lambda zs: violations(along_trajectory(PROBLEM), zs, TARGETS))
+        assert np.all(np.isinf(worst(runs(us, x0=0.1)))) and np.all(np.isfinite(worst(runs(us))))
     with pytest.raises(TypeError, match="`z`: got a Shooting; expected a `Trajectory`, as `along_trajectory` judges"):
         found(exact.value)
     record = eqx.tree_at(lambda run: run.x, runs(us), {"level": runs(us).x})

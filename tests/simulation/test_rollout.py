@@ -64,6 +64,17 @@ class Points(AbstractDiscreteSystem):
         return x.place + t
 
 
+def test_a_sampling_time_may_be_a_plain_number():
+    """Users have no run-time check of types, and a system may declare `dt: float = 0.1`."""
+    system = Points(jnp.asarray(0.1), jnp.asarray(0.3))
+    object.__setattr__(plain := Points(jnp.asarray(0.1), jnp.asarray(0.3)), "dt", 0.1)
+    one, two = (
+        rollout(s, lambda x, w: 0.0 * x.place, Chain(jnp.zeros(3), jnp.ones(3)), None, steps=2) for s in (system, plain)
+    )
+    np.testing.assert_array_equal(one.x.place, two.x.place)
+    np.testing.assert_array_equal(one.t, two.t)
+
+
 class Integral(AbstractPolicy):
     """Integral action with noise on the measurement."""
 
@@ -212,13 +223,17 @@ def test_unrolling_changes_nothing():
 
 
 def test_wrong_arguments_are_named():
-    plant = discretise(VanDerPol(), RK4(), dt=0.1)
+    plant, plant_of_two = discretise(VanDerPol(), RK4(), dt=0.1), discretise(double_integrator(), Exact(), dt=0.2)
     with pytest.raises(ValueError, match=r"`policy`: got an output .*shape=\(2,\).*expected an array of shape \(1,\)"):
         rollout(plant, lambda x, w: x, X0, US)
     with pytest.raises(ValueError, match=r"`policy`: got an output .* on which `system.step` raises"):
         rollout(
             Points(jnp.asarray(0.1), jnp.asarray(0.1)), lambda x, w: jnp.ones(2), Chain(jnp.zeros(3), jnp.zeros(3)), US
         )
+    with pytest.raises(
+        ValueError, match=r"`x0`: got a state .*shape=\(3,\).* on which `system.step` raises.*one entry per"
+    ):
+        rollout(plant_of_two, lambda x, w: w, jnp.zeros(3), US)
     with pytest.raises(ValueError, match=r"`system`: got a step that returns .*expected the structure.*`x0`"):
         rollout(Switch(jnp.asarray(1.0)), lambda x, w: jnp.ones(3), jnp.zeros(2), None, steps=2)
     with pytest.raises(ValueError, match=r"`exogenous`: got leaves of shapes"):

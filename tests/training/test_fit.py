@@ -12,6 +12,7 @@ import optimistix as optx
 import pytest
 from jaxtyping import Array
 
+from sciml import Program
 from sciml.core import RESULTS
 from sciml.losses import LeastSquares, Mean
 from sciml.sources import Fixed, Minibatches, Sampled
@@ -19,6 +20,7 @@ from sciml.training import (
     AbstractMonitor,
     Bounded,
     Checkpoint,
+    ensemble,
     fit,
     KeepBest,
     LevenbergMarquardt,
@@ -309,6 +311,26 @@ def test_checkpoint_of_another_fit_is_refused(tmp_path):
         run(steps=10, checkpoint=path, key=jr.key(8))
 
 
+def test_checkpoint_of_other_data_or_another_start_is_refused(tmp_path):
+    """The shapes agree: only the values tell these fits apart."""
+    path, match = str(tmp_path / "c"), "made from another start, or with other data"
+    loss = LeastSquares(lambda m, b: m - b)
+    options = {"loss": loss, "method": LevenbergMarquardt(), "steps": 5, "checkpoint": path}
+    fives = lambda m=0.0: run(model=jnp.asarray(m), source=jnp.full(3, 5.0), **options)
+    twos = run(model=jnp.asarray(0.0), source=jnp.full(3, 2.0), **options)
+    assert same_bits(run(model=jnp.asarray(0.0), source=jnp.full(3, 2.0), **options), twos)
+    with pytest.raises(ValueError, match=match):
+        fives()
+    with pytest.raises(ValueError, match=match):
+        run(model=jnp.asarray(1.0), source=jnp.full(3, 2.0), **options)
+    (tmp_path / "c").unlink()
+    np.testing.assert_allclose(fives().value, 5.0, rtol=1e-6)
+    options = {"steps": 3, "checkpoint": str(tmp_path / "adam")}
+    run(**options)
+    with pytest.raises(ValueError, match=match):
+        run(source=(DATA[0], 2 * DATA[1]), **options)
+
+
 def test_checkpoint_folder_is_checked_before_the_first_step(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="not a writable folder"):
@@ -363,9 +385,66 @@ def test_least_squares_solver_needs_residuals():
         run(method=LevenbergMarquardt())
 
 
-def test_steps_below_one():
-    with pytest.raises(ValueError, match="`steps`: got 0; expected an integer >= 1"):
-        run(steps=0)
+MISFIT = LeastSquares(lambda m, b: m.offset - b[1])
+LM = LevenbergMarquardt()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"steps": 0}, ValueError, "`steps`: got 0; expected an integer >= 1"),
+        ({"steps": 1.5}, ValueError, "`steps`: got 1.5; expected an integer >= 1"),
+        ({"loss": lambda m, b: None}, ValueError, "`loss`: got None; expected one real number.*`jnp.mean"),
+        ({"loss": lambda m, b: m.slope}, ValueError, r"`loss`: got a value of shape \(2,\).*expected one real number"),
+        ({"loss": Program(lambda z, p: z)}, TypeError, "`loss`: got a Program; expected a function.*losses.Penalty"),
+        (
+            {"loss": LeastSquares(lambda m, b: None), "method": LM},
+            ValueError,
+            "`loss`: got residuals None; expected at",
+        ),
+        ({"loss": LeastSquares(lambda m, b: ()), "method": LM}, ValueError, r"`loss`: got residuals \(\); expected"),
+        (
+            {"monitor": print},
+            TypeError,
+            "`monitor`: got <built-in function print>; expected `training.Abs",
+        ),
+        ({"checkpoint": 3}, TypeError, "`checkpoint`: got 3; expected a path, a `Checkpoint` or None"),
+    ],
+)
+def test_bad_arguments_are_named(options, error, match):
+    """Past the run-time check of types, which users do not have."""
+    bare = getattr(fit, "__wrapped__", fit)
+    given = {"loss": mean_square, "method": ADAM, "steps": 3, **options}
+    with pytest.raises(error, match=match):
+        bare(START, given.pop("loss"), DATA, given.pop("method"), key=jr.key(0), progress=False, **given)
+
+
+def test_ensembles_name_what_they_do_not_take():
+    starts = jax.tree.map(lambda x: jnp.stack([x, x + 1.0]), START)
+    with pytest.raises(TypeError, match="`method`: got GradientTransformation.*; expected an Optimistix solver"):
+        ensemble(starts, MISFIT, DATA, ADAM, steps=3)
+    with pytest.raises(ValueError, match="`steps`: got 0"):
+        ensemble(starts, MISFIT, DATA, LM, steps=0)
+    with pytest.raises(TypeError, match="`loss`: got function; expected a loss that declares residuals"):
+        ensemble(starts, mean_square, DATA, LM, steps=3)
+    whole, parts = (ensemble(starts, MISFIT, data, LM, steps=9) for data in (DATA, Minibatches(DATA, 8)))
+    assert same_bits(whole.value, parts.value)
+    np.testing.assert_allclose(parts.value.offset, np.mean(Y), rtol=1e-6)
+
+
+def test_no_data_is_no_source_without_end():
+    """A loss may hold its data."""
+    done = run(model=jnp.zeros(2), loss=LeastSquares(lambda m, _: m - 2.0), source=None, method=LM)
+    np.testing.assert_allclose(done.value, 2.0, rtol=1e-6)
+
+
+def test_a_start_that_is_not_finite_is_named():
+    loss = LeastSquares(lambda m, _: jnp.log(m))
+    with pytest.raises(RuntimeError, match="^The loss is NaN or infinite at the start; begin from parameters"):
+        run(model=-jnp.ones(2), loss=loss, source=None, method=LM, steps=3)
+    newton = optx.GaussNewton(rtol=1e-6, atol=1e-6)  # from 5, the first step leads to 5 - 5 log 5 < 0
+    with pytest.raises(RuntimeError, match="^A step led to a loss.*choose a method that rejects such steps"):
+        run(model=5.0 * jnp.ones(2), loss=loss, source=None, method=newton, steps=3)
 
 
 def test_data_with_axes_of_its_own_reaches_the_loss_whole():

@@ -1,6 +1,7 @@
 """Levenberg-Marquardt in each of its regimes: against NumPy, SciPy's answers, dense Jacobians, and its memory limit."""
 
 import json
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -14,7 +15,7 @@ import scipy.optimize
 from jaxtyping import Array
 
 from sciml.core import RESULTS
-from sciml.losses import MeanSquares, Samples
+from sciml.losses import MeanSquares, Samples, Sparsity
 from sciml.training import Checkpoint, ensemble, fit, KeepBest, LevenbergMarquardt, Log
 from sciml.training._damped import dense_steps, krylov_steps
 from sciml.training._jacobian import footprint, Residuals, System
@@ -190,15 +191,43 @@ def test_many_starts_share_the_memory_and_isolate_what_diverges():
     np.testing.assert_allclose(done.stats.losses[0], done.stats.losses[2], rtol=1e-4)
 
 
-def test_the_compiled_program_keeps_within_its_memory():
-    """600 parameters, 20,000 residuals: `J` alone would take 96 MB."""
-    limit = 40e6
+def chained(v, m):
+    """Residuals of two shared parameters and a block for every stretch of the record."""
+    blocks = jnp.repeat(v[2:], m // (v.size - 2))
+    return jnp.concatenate([jnp.tanh(v[0] * blocks + v[1]) - jnp.linspace(0.0, 1.0, m), v[3:] - v[2:-1]])
+
+
+@pytest.mark.parametrize("memory", [2.0**31, 20_000.0, 4000.0], ids=["at once", "in chunks", "by rows"])
+def test_sparse_systems_are_those_of_the_dense_jacobian(memory):
+    whole, start = lambda v: chained(v, 40), jnp.linspace(0.2, 0.7, 10)
+    sparsity = Sparsity.chain(2, (8, 1), (5, 1, 0))
+    problem = Residuals(whole, None, sparsity, (47, 10), memory)
+    assert problem.is_by_columns(start) == (memory > 4000.0)
+    J, r = jax.jacfwd(whole)(start), whole(start)
+    got = jax.jit(lambda v: problem.normal(v))(start)
+    want = System(0.5 * r @ r, J.T @ r, J.T @ J, jnp.sum(J**2, axis=0))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+    rows = jax.jit(lambda v: problem.rows(v))(start).matrix
+    np.testing.assert_allclose(rows, jnp.c_[J, r], rtol=1e-11, atol=1e-13)
+
+
+def bytes_of(problem: Residuals, n: int) -> int:
+    """Intermediate values of the compiled system."""
+    return jax.jit(lambda v: problem.normal(v)).lower(jnp.zeros(n)).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_compiled_systems_keep_within_their_memory():
+    """`J` alone would take 96 MB by samples, 161 MB by a chain, and 24 MB with nothing known."""
     whole = lambda v: jax.vmap(lambda x: jnp.tanh(jnp.cos(x * jnp.arange(600.0)) @ v))(jnp.linspace(0, 3, 20_000))
     one = lambda v, x: jnp.tanh(jnp.cos(x * jnp.arange(600.0)) @ v)[None]
-    terms = ((one, jnp.linspace(0, 3, 20_000)),)
-    problem = Residuals(whole, terms, None, (20_000, 600), limit)
-    compiled = jax.jit(lambda v: problem.normal(v)).lower(jnp.zeros(600)).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes < limit
+    samples = Residuals(whole, ((one, jnp.linspace(0, 3, 20_000)),), None, (20_000, 600), 40e6)
+    sparsity = Sparsity.chain(2, (400, 1), (125, 1, 0))
+    chain = Residuals(lambda v: chained(v, 50_000), None, sparsity, (50_399, 402), 40e6)
+    dense = Residuals(lambda v: chained(v, 30_000), None, None, (30_099, 102), 20e6)
+    assert not dense.is_by_columns(jnp.zeros(102)) and chain.is_by_columns(jnp.zeros(402))
+    for problem, n in ((samples, 600), (chain, 402), (dense, 102)):
+        assert bytes_of(problem, n) < problem.memory
 
 
 def test_footprints_count_all_steps_of_a_scan_only_where_they_are_kept():
@@ -258,6 +287,8 @@ def test_monitors_watch_a_second_order_fit(tmp_path):
     [
         (lambda: LevenbergMarquardt(memory=0), "`memory`: got 0; expected a positive number of bytes"),
         (lambda: LevenbergMarquardt(cg_steps=0), "`cg_steps`: got 0; expected an integer >= 1"),
+        (lambda: LevenbergMarquardt(dense_up_to=-1), "`dense_up_to`: got -1; expected a number >= 0"),
+        (lambda: LevenbergMarquardt(cg_rtol=-1.0), "`cg_rtol`: got -1.0; expected a number >= 0"),
         (lambda: MeanSquares(3.0).structure(START, POINTS), "`functions`: got 3.0; expected a function, or a record"),
         (lambda: LOSS.structure(START, (POINTS.inside,)), "`batch`: got the structure .*under the term's name"),
         (lambda: LOSS.structure(START, Kinds(jnp.zeros(()), jnp.zeros(2))), "`batch`: got leaves of shapes"),
@@ -267,6 +298,12 @@ def test_monitors_watch_a_second_order_fit(tmp_path):
 def test_bad_arguments_are_named(build, match):
     with pytest.raises(ValueError, match=match):
         build()
+
+
+def test_a_memory_in_words_is_refused():
+    """Past the run-time check of types, which users do not have."""
+    with pytest.raises(TypeError, match=r"`memory`: got '2GiB'; expected a number of bytes.*`2\*\*31`"):
+        LevenbergMarquardt.__check_init__(SimpleNamespace(memory="2GiB"))
 
 
 def test_mean_squares_is_half_the_weighted_mean():

@@ -85,7 +85,7 @@ def test_transforms_masks_and_float32():
 
 def test_a_start_of_nan_diverges():
     assert run(start(rate=np.nan), throw=False).result == RESULTS.diverged
-    with pytest.raises(Exception, match="became NaN or infinite"):
+    with pytest.raises(Exception, match="^The loss is NaN or infinite at the start"):
         run(start(rate=np.nan))
 
 

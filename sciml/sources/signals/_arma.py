@@ -8,10 +8,12 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from sciml.core import check_key, invalid
+from sciml.core import check_key, invalid, one_at_a_time
 
 from .._checks import at_least
 from ._bounds import interval, positive
+
+_eigh, _solve = one_at_a_time(jnp.linalg.eigh), one_at_a_time(jnp.linalg.solve)
 
 
 def arma(
@@ -74,8 +76,8 @@ def arma(
     A, B = _state_space(past, noise)
     n = B.size
     # P = A P Aᵀ + B Bᵀ, the covariance of the state; at most some tens of rows, so by Kronecker products
-    P = jnp.linalg.solve(jnp.eye(n * n, dtype=A.dtype) - jnp.kron(A, A), jnp.ravel(jnp.outer(B, B))).reshape(n, n)
-    eigenvalues, vectors = jnp.linalg.eigh((P + P.T) / 2)
+    P = _solve(jnp.eye(n * n, dtype=A.dtype) - jnp.kron(A, A), jnp.ravel(jnp.outer(B, B))).reshape(n, n)
+    eigenvalues, vectors = _eigh((P + P.T) / 2)
     root = vectors * jnp.sqrt(jnp.maximum(eigenvalues, 0))
     here, there = jr.split(key)
     start = root @ jr.normal(here, (n, lower.size), lower.dtype)

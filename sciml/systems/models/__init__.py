@@ -11,9 +11,23 @@ from ._libraries import (
     Polynomial as Polynomial,
     Products as Products,
 )
+from ._mechanics import (
+    CholeskyMatrix as CholeskyMatrix,
+    Hamiltonian as Hamiltonian,
+    Lagrangian as Lagrangian,
+    PortHamiltonian as PortHamiltonian,
+    Separable as Separable,
+    separable as separable,
+)
+from ._network import edges_of as edges_of, Gates as Gates, NetworkODE as NetworkODE, prune as prune
 from ._neural_ode import NeuralODE as NeuralODE
 from ._recurrent import ElmanCell as ElmanCell, LiquidTimeConstant as LiquidTimeConstant, Recurrent as Recurrent
-from ._scaled import scaled as scaled, ScaledContinuous as ScaledContinuous, ScaledDiscrete as ScaledDiscrete
+from ._scaled import (
+    scaled as scaled,
+    ScaledContinuous as ScaledContinuous,
+    ScaledDiscrete as ScaledDiscrete,
+    ScaledStart as ScaledStart,
+)
 from ._sindy import SINDy as SINDy
 from ._starts import (
     AbstractStart as AbstractStart,

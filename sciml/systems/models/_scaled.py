@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from sciml.core import wrong_type
-from sciml.sources import Scaling, Standardiser
+from sciml.sources import Record, Scaling, Standardiser
 
 from .._abstract import AbstractContinuousSystem, AbstractDiscreteSystem
+from ._starts import AbstractStart, Started
 
 Numbers = tuple[float, ...]
 
@@ -82,14 +83,31 @@ class ScaledDiscrete(AbstractDiscreteSystem):
         return self.system.input_shape()
 
 
-def scaled(system: Any, scaling: Scaling, *, measures_state: bool = False) -> ScaledContinuous | ScaledDiscrete:
+class ScaledStart(AbstractStart):
+    """A start that looks at scaled samples, for records in physical units; made by `scaled`."""
+
+    lag: int = eqx.field(static=True)
+    start: AbstractStart
+    units: _Units
+
+    def __call__(self, record: Record) -> Any:
+        """The state at sample `lag`."""
+        y = jnp.where(record.is_measured, self.units.y.apply(record.y), 0)
+        u = self.units.input(record.u)
+        x0 = self.start(Record(record.t, u, y, record.is_measured, record.length))
+        return self.units.y.invert(x0) if self.units.measures_state else x0
+
+
+def scaled(
+    system: Any, scaling: Scaling, *, measures_state: bool = False
+) -> ScaledContinuous | ScaledDiscrete | Started:
     """A model fitted to `scaling.apply(data)` as a model of `data`: it takes and gives physical units.
 
     Fit in scaled units and wrap the result before it is saved, simulated or controlled. The constants are part of the
     model, and no fit trains them. Not for use inside `jit`.
 
     Args:
-        system: the fitted model, continuous or discrete.
+        system: the fitted model, continuous or discrete, or in `Started`, whose start is wrapped as well.
         scaling: from `sources.scale_records`.
         measures_state: whether the outputs are the states themselves (as of `NeuralODE`): the state then is in physical
             units too. Otherwise it is the model's own.
@@ -98,6 +116,9 @@ def scaled(system: Any, scaling: Scaling, *, measures_state: bool = False) -> Sc
         TypeError: `system` is no system.
     """
     units = _Units(None if scaling.u is None else _affine(scaling.u), _affine(scaling.y), measures_state)
+    if isinstance(system, Started):
+        inner = scaled(system.system, scaling, measures_state=measures_state)
+        return Started(inner, ScaledStart(system.start.lag, system.start, units))
     if isinstance(system, AbstractContinuousSystem):
         return ScaledContinuous(system, units)
     if isinstance(system, AbstractDiscreteSystem):

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from sciml.core import invalid
+from sciml.core import invalid, one_at_a_time
 
 from .._abstract import AbstractDiscreteSystem
 from .._linear import LinearDiscrete
 from .._parameters import positive_scalar
 from ._networks import joined, zero_network
+
+_qr = one_at_a_time(jnp.linalg.qr)
 
 
 class StateSpace(AbstractDiscreteSystem):
@@ -67,7 +69,7 @@ class StateSpace(AbstractDiscreteSystem):
         kf, kg, kb, kc, ka = jr.split(key, 5)
         n, m, p = state_size, input_size, output_size
         if linear is None:
-            A = 0.9 * jnp.linalg.qr(jr.normal(ka, (n, n)))[0]
+            A = 0.9 * _qr(jr.normal(ka, (n, n)))[0]
             scale = lambda k, shape, fan: jr.normal(k, shape) / max(fan, 1) ** 0.5
             linear = LinearDiscrete(A, scale(kb, (n, m), m), scale(kc, (p, n), n), dt=dt)
         if (linear.A.shape[0], *linear.D.shape[::-1]) != (n, m, p):

@@ -1,5 +1,6 @@
-"""The van der Pol oscillator."""
+"""The van der Pol oscillator, in phase and in Lienard coordinates."""
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
@@ -32,3 +33,20 @@ class VanDerPol(AbstractContinuousSystem):
     def input_shape(self) -> tuple[int, ...]:
         """The shape of the input, a force: `(1,)`."""
         return (1,)
+
+
+class VanDerPolLienard(AbstractContinuousSystem):
+    """`dx1 = mu (x1 - x1**3 / 3 - x2)`, `dx2 = x1 / mu`: the van der Pol oscillator in Lienard coordinates.
+
+    `(x1, mu (x1 - x1**3 / 3 - x2))` is the state of `VanDerPol` without a force: the same motion, dimensionless.
+
+    Source: Lienard (1928), Etude des oscillations entretenues, Revue generale de l'electricite 23, 901-912 and 946-954;
+    the form of NeuroMANCER 1.5.
+    """
+
+    mu: Float[Array, ""] = eqx.field(converter=parameter, default=1.0)
+    """Damping, > 0."""
+
+    def vector_field(self, t: ArrayLike, x: Float[Array, "2"], u: object) -> Float[Array, "2"]:
+        """The state derivatives; there is no input."""
+        return jnp.stack([self.mu * (x[0] - x[0] ** 3 / 3 - x[1]), x[0] / self.mu])

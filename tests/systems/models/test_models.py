@@ -113,6 +113,12 @@ def test_a_scaled_model_is_the_model_in_physical_units():
     np.testing.assert_allclose(got.x, expected, rtol=1e-9)  # the state is physical too
     discrete = scaled(LINEAR, scale_records(record(np.arange(4.0), np.arange(4.0), dt=0.1)))
     assert not eqx.is_array(discrete.units.y.mean[0])  # constants: no fit trains them
+    started = Started(LINEAR, Encoder(2, 1, 1, lag=3, key=KEY))
+    line = record(np.arange(9.0) ** 2, np.arange(9.0), dt=0.1)
+    affine = scale_records(line)
+    np.testing.assert_allclose(
+        free_run(scaled(started, affine), line).y, affine.y.invert(free_run(started, affine.apply(line)).y), rtol=1e-12
+    )
     with pytest.raises(TypeError, match="`system`: got function"):
         scaled(lambda x: x, scaling)
 

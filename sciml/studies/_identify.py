@@ -1,0 +1,228 @@
+"""The identification study: a model of a measured record, in one command."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from ..core import invalid
+from ..metrics import input_correlation, whiteness
+from ..simulation import free_run
+from ..sources import read_csv, Record, record, scale_records, split_time
+from ..storage import load
+from ..systems.models import scaled, Started
+from . import _identify_models as models
+from ._study import AbstractStudy, argument, option, Run
+
+_LEAST = 60  # samples of a training record
+
+
+class _Found(NamedTuple):
+    """What the figures need."""
+
+    test: Record
+    simulated: np.ndarray
+    spread: np.ndarray
+    outputs: list[str]
+    lag: int
+
+
+class Identify(AbstractStudy):
+    """A dynamical model of measured inputs and outputs.
+
+    Fits linear models of several orders, then Hammerstein-Wiener and neural state-space models that begin at the best
+    of them, and picks by the free run on the last quarter of the training record. The test record is used once, for the
+    figures of the report: a free run from its inputs and its first `lag` outputs.
+
+    Args:
+        train: CSV file with a header; every row is a sample.
+        test: another one; None holds out the last quarter of `train`.
+        inputs, outputs: names of columns, separated by commas.
+        time: column of times; uneven ones are resampled.
+        dt: sampling time, if there is no column of times.
+        names: nonlinear classes to try, separated by commas; "linear" for none.
+        steps: Levenberg-Marquardt steps of every fit.
+    """
+
+    train: str = argument("CSV file of the training record, with a header")
+    test: str | None = option(None, "CSV file of the test record; the last quarter of TRAIN if left out")
+    inputs: str = option("", "columns of the inputs, separated by commas")
+    outputs: str = option("y", "columns of the outputs, separated by commas; empty cells are missing samples")
+    time: str | None = option(None, "column of times")
+    dt: float = option(1.0, "sampling time, without a column of times")
+    models: str = option(",".join(models.KINDS), "nonlinear classes to try; `linear` for none")
+    steps: int = option(40, "steps of every fit")
+
+    def run(self, run: Run) -> tuple[dict[str, Any], Any]:
+        """Reads, fits, picks, tests and saves."""
+        u_names, y_names = _names(self.inputs), _names(self.outputs)
+        kinds = [name for name in _names(self.models) if name != "linear"]
+        if unknown := [name for name in kinds if name not in models.KINDS]:
+            raise invalid("models", unknown, f"some of linear, {', '.join(models.KINDS)}", "correct the spelling")
+        if not y_names:
+            raise invalid("outputs", "none", "names of columns", "say what is to be modelled: `--outputs y1,y2`")
+        train, resampled = self._read(self.train, u_names, y_names, "train")
+        if self.test is None:
+            train, test = split_time(train, (0.75, 0.25))
+        else:
+            test, _ = self._read(self.test, u_names, y_names, "test", dt=float(train.t[1] - train.t[0]))
+        report, found = identify(
+            train, test, kinds, steps=self.steps, seed=run.seed, announce=lambda name: _say(run, name),
+            names=(u_names, y_names),
+        )  # fmt: skip
+        run.save("model.sciml", report.pop("fitted"))
+        report |= {"resampled": resampled, "data": Path(self.train).name}
+        return report, found
+
+    def figures(self, found: _Found) -> dict[str, Any]:
+        """The free run on the test record, with a band of two deviations of the validation error, for each output."""
+        from ..plotting import measured_vs_simulated
+
+        axes = {}
+        t = np.asarray(found.test.t)[found.lag :]
+        y, mask = np.asarray(found.test.y)[found.lag :], np.asarray(found.test.is_measured)[found.lag :]
+        for k, name in enumerate(found.outputs):
+            keep = mask[:, k]
+            s = found.simulated[:, k]
+            ax = measured_vs_simulated(t[keep], y[keep, k], s[keep], name=name, t_unit=None)
+            low, high = s - 2 * found.spread[k], s + 2 * found.spread[k]
+            ax.fill_between(t, low, high, alpha=0.2, linewidth=0, zorder=0)
+            axes[f"test_{name}.png"] = ax
+        return axes
+
+    def _read(
+        self, path: str, u_names: list[str], y_names: list[str], argument: str, dt: float | None = None
+    ) -> tuple[Record, bool]:
+        """A record from a file, on an even grid; and whether it was resampled."""
+        times = [self.time] if self.time else []
+        columns = read_csv(path, [*u_names, *y_names, *times], gaps=y_names, min_length=_LEAST if dt is None else 20)
+        y = np.stack([columns[name] for name in y_names], axis=1)
+        u = np.stack([columns[name] for name in u_names], axis=1) if u_names else None
+        for name in [*u_names, *y_names]:
+            if dt is None and np.nanmax(columns[name]) == np.nanmin(columns[name]):
+                fix = "leave it out: nothing can be learned about an input that does not move" if name in u_names else (
+                    "leave it out: it can be predicted without a model"
+                )  # fmt: skip
+                raise invalid(argument, f"column {name!r}, which is constant", "a signal that varies", fix)
+        if self.time is None:
+            if dt is None and not self.dt > 0:
+                raise invalid("dt", self.dt, "a sampling time > 0", "leave it out, or name the column of times")
+            return record(y, u, dt=self.dt), False
+        return _even(record(y, u, t=columns[self.time]), dt)
+
+
+def identify(
+    train: Record, test: Record, kinds: list[str], *, steps: int, seed: int, announce: Any, names: Any
+) -> tuple[dict[str, Any], _Found]:
+    """Report and figures' data of an identification from even records in physical units."""
+    length = int(train.length)
+    lag = int(min(20, length // 10, test.t.shape[0] // 5))
+    scaling = scale_records(train)
+    inside = scaling.apply(train)
+    fitting, validation = split_time(inside, (0.75, 0.25))
+    plan = models.Plan(fitting, validation, lag, steps, jr.key(seed))
+    ranking = models.compare(plan, kinds, announce)
+    best = ranking[0]
+    line = next(one for one in ranking if one.name.startswith("linear"))
+    announce("test")
+    final, linear = (scaled(one.model, scaling) for one in (best, line))
+    size = np.asarray(scaling.y.scale)
+    run = free_run(final, test)
+    per = lambda values: {name: _number(v) for name, v in zip(names[1], np.asarray(values), strict=True)}
+    errors = {
+        "train_rmse": models.error(best.model, fitting) * size,
+        "validation_rmse": models.error(best.model, validation) * size,
+        "test_rmse": models.error(final, test),
+        "linear_test_rmse": models.error(linear, test),
+    }
+    mask = np.asarray(test.is_measured)[lag:]
+    deviation = np.array([np.std(np.asarray(test.y)[lag:, k][mask[:, k]]) for k in range(mask.shape[1])])
+    fits = 100 * (1 - np.asarray(errors["test_rmse"]) / np.maximum(deviation, 1e-300))
+    report = {
+        "model": best.name, **{name: per(values) for name, values in errors.items()}, "test_fit_percent": per(fits),
+        "residuals": _residual_tests(best.model, validation, names), "lag": lag,
+        "samples": {"train": length, "test": int(test.length)},
+        "candidates": {one.name: {"validation": _number(one.validation)} for one in reversed(ranking)},
+        "architecture": {
+            "name": best.name, "order": int(best.model.start.W.shape[0]), "inputs": len(names[0]),
+            "outputs": len(names[1]), "lag": lag, "dt": float(train.t[1] - train.t[0]),
+        },
+        "fitted": final,
+    }  # fmt: skip
+    spread = np.asarray(errors["validation_rmse"])
+    return report, _Found(test, np.asarray(run.y), spread, names[1], lag)
+
+
+def load_identified(folder: str | Path) -> Started:
+    """The model that `python -m sciml identify` saved in a folder, for `simulation.free_run` and everything else.
+
+    Args:
+        folder: the folder of the results, with `report.json` and `model.sciml`.
+
+    Returns:
+        The model in physical units, with its start: `free_run(model, record)` predicts a record.
+    """
+    folder = Path(folder)
+    report = folder / "report.json"
+    if not report.is_file():
+        raise invalid("folder", str(folder), "a folder of results with `report.json`", "give the folder of `--out`")
+    shape = json.loads(report.read_text())["architecture"]
+    inner = models.blank(**shape)
+    ones = lambda n: np.arange(2.0)[:, None] * np.ones(n)
+    like = scale_records(record(ones(shape["outputs"]), ones(shape["inputs"]) if shape["inputs"] else None, dt=1.0))
+    return load(folder / "model.sciml", scaled(inner, like))
+
+
+def _residual_tests(model: Started, data: Record, names: Any) -> dict[str, Any]:
+    """Whether what is left on the validation part is white, and independent of the inputs."""
+    run, lag = free_run(model, data), model.start.lag
+    left = jnp.where(data.is_measured[lag:], run.y - data.y[lag:], 0)
+    lags = int(min(20, left.shape[0] // 4))
+    mask = data.is_measured[lag:]
+    white = whiteness(left, lags=lags, is_measured=mask)
+    table = {name: {"white_p": _number(p)} for name, p in zip(names[1], np.atleast_1d(white.p_value), strict=True)}
+    if data.u is not None:
+        crossed = np.asarray(input_correlation(left, data.u[lag:], lags=lags, is_measured=mask).p_value)
+        for name, row in zip(names[1], crossed, strict=True):
+            table[name] |= {f"{source}_p": _number(p) for source, p in zip(names[0], row, strict=True)}
+    return table
+
+
+def _even(data: Record, dt: float | None) -> tuple[Record, bool]:
+    """The record on an even grid: itself, or interpolated linearly where its times are uneven.
+
+    A new sample counts as measured if there is an old one within three quarters of a sampling time.
+    """
+    t = np.asarray(data.t)
+    step = float(np.median(np.diff(t))) if dt is None else dt
+    if np.max(np.abs(np.diff(t) - step)) <= 1e-3 * step:
+        return data, False
+    grid = np.arange(t[0], t[-1] + 0.5 * step, step)
+    near = np.abs(t[np.clip(np.searchsorted(t, grid), 0, len(t) - 1)] - grid)
+    near = np.minimum(near, np.abs(t[np.clip(np.searchsorted(t, grid) - 1, 0, len(t) - 1)] - grid)) <= 0.75 * step
+    measured = np.asarray(data.is_measured)
+    columns = []
+    for k in range(data.y.shape[1]):
+        keep = measured[:, k]
+        columns.append(np.where(near, np.interp(grid, t[keep], np.asarray(data.y)[keep, k]), np.nan))
+    held = None
+    if data.u is not None:
+        held = np.stack([np.interp(grid, t, np.asarray(data.u)[:, j]) for j in range(data.u.shape[1])], axis=1)
+    return record(np.stack(columns, axis=1), held, t=grid), True
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _number(value: Any) -> float | None:
+    """A number for JSON; None for one that is not finite."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _say(run: Run, name: str) -> None:
+    with run.step(name.replace(" ", "_")):
+        pass
