@@ -42,6 +42,7 @@ FACE = """
     simulation.simulate simulation.rollout storage.save training.LevenbergMarquardt simulation.KalmanFilter
     simulation.ExtendedKalmanFilter simulation.MovingHorizon simulation.filter_states policies.OutputFeedback
     metrics.identifiability metrics.whiteness metrics.input_correlation
+    training.edmd training.sparse.sindy systems.models.SINDy systems.models.Polynomial systems.models.koopman
     nn.ResMLP nn.InputConvexMLP nn.PositiveDefiniteNet nn.KAN nn.FiniteBasis nn.maps.BoundedSingularValues
     nn.maps.Orthogonal sources.signals.steps sources.signals.multisine sources.signals.prbs sources.signals.sine
 """.split()
