@@ -28,6 +28,8 @@ class _Found(NamedTuple):
     spread: np.ndarray
     outputs: list[str]
     lag: int
+    linear: Started
+    """The linear model that the others began at, in physical units."""
 
 
 class Identify(AbstractStudy):
@@ -153,7 +155,7 @@ def identify(
         "fitted": final,
     }  # fmt: skip
     spread = np.asarray(errors["validation_rmse"])
-    return report, _Found(test, np.asarray(run.y), spread, names[1], lag)
+    return report, _Found(test, np.asarray(run.y), spread, names[1], lag, linear)
 
 
 def load_identified(folder: str | Path) -> Started:

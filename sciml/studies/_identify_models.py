@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,7 +12,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
-from ..core import invalid, is_successful
+from ..core import invalid, is_successful, tree_size
 from ..losses import FreeRun, Regularised
 from ..simulation import free_run
 from ..sources import cut, Record
@@ -20,9 +21,10 @@ from ..systems.models import HammersteinWiener, Residual, Started, StateSpace
 from ..training import fit, KeepBest, LevenbergMarquardt, observer, subspace
 
 ORDERS = (1, 2, 3, 4, 6, 8)
-WINDOW = 120  # samples of a window in the first stage of a nonlinear fit
 WHOLE = 4000  # longest record that is simulated as a whole
 RIDGE = 3e-3  # weight of the networks' parameters, in deviations of the outputs
+BLOCKS = 8  # parts of the validation part, whose errors say how sure a difference is
+TIE = 1.05  # most of the smallest validation error that a smaller model may have
 
 
 class Plan(NamedTuple):
@@ -41,15 +43,13 @@ class Candidate(NamedTuple):
 
     name: str
     model: Started
-    validation: float
-    """Root mean squared error of the free run on the validation part, in deviations of the outputs."""
+    blocks: Float[np.ndarray, " block"]
+    """Mean squared errors of a free run in consecutive parts of the validation part, in squared deviations."""
 
-
-class Stage(NamedTuple):
-    """One fit of several in a row."""
-
-    data: Record
-    trainable: Any = None
+    @property
+    def validation(self) -> float:
+        """Root mean squared error of the free run on the validation part, in deviations of the outputs."""
+        return float(np.sqrt(np.mean(self.blocks)))
 
 
 class Kind(NamedTuple):
@@ -112,61 +112,92 @@ def error(model: Started, data: Record) -> Float[Array, " output"]:
     return jnp.where(jnp.any(runs.lost > 0) | ~jnp.isfinite(root), jnp.inf, root)
 
 
-def mean_error(model: Started, data: Record) -> Scalar:
-    """`error` over all outputs together."""
-    return jnp.sqrt(jnp.mean(error(model, data) ** 2))
+@eqx.filter_jit
+def block_errors(model: Started, data: Record) -> Float[Array, " block"]:
+    """Mean squared errors over all outputs of a free run over one record, in consecutive blocks."""
+    run, lag = free_run(model, data), model.start.lag
+    counts = data.is_measured[lag:]
+    squares = jnp.where(counts, run.y - data.y[lag:], 0) ** 2 / jnp.maximum(jnp.mean(counts, axis=0), 1e-9)
+    length = squares.shape[0]
+    count = min(BLOCKS, length)
+    edges = np.linspace(0, length, count + 1).astype(int)
+    means = jnp.stack([jnp.mean(squares[a:b]) * (b - a) * count / length for a, b in pairwise(edges)])
+    return jnp.where((run.lost > 0) | ~jnp.all(jnp.isfinite(means)), jnp.inf, means)
+
+
+def candidate(name: str, model: Started, plan: Plan) -> Candidate:
+    """The model with its errors on the validation part."""
+    return Candidate(name, model, np.asarray(block_errors(model, plan.validation)))
+
+
+def pick(found: list[Candidate]) -> Candidate:
+    """The smallest model whose validation error is not surely larger than the smallest one.
+
+    That is, larger by no more than one standard error of the mean difference over the blocks, nor by more than `TIE`:
+    what a larger model wins by less is luck of the validation part.
+
+    Source: Hastie, Tibshirani & Friedman (2009), The elements of statistical learning, section 7.10, the one-standard-
+    error rule, here of paired differences.
+    """
+    best = min(found, key=lambda c: c.validation)
+    found = [c for c in found if np.isfinite(c.validation)]
+    for one in sorted(found, key=lambda c: tree_size(eqx.filter(c.model.system, eqx.is_inexact_array))):
+        more = one.blocks - best.blocks
+        if one.validation <= TIE * best.validation and np.mean(more) <= np.std(more, ddof=1) / len(more) ** 0.5:
+            return one
+    return best
 
 
 def linear(plan: Plan) -> list[Candidate]:
-    """Linear models of several orders in closed form, the two best of them refined; best first."""
+    """Linear models of several orders in closed form, and the best of them refined; that one first."""
     found: list[Candidate] = []
-    for order in ORDERS:
+    has_inputs = plan.train.u is not None
+    for order, is_direct in [(order, direct) for order in ORDERS for direct in (False, True)[: 1 + has_inputs]]:
         try:
-            model, _ = subspace(plan.train, order, lag=plan.lag)
+            model, _ = subspace(plan.train, order, lag=plan.lag, has_feedthrough=is_direct)
         except ValueError:
             continue  # the record is too short for this order
-        found.append(Candidate(f"linear-{order}", model, float(mean_error(model, plan.validation))))
+        found.append(candidate(f"linear-{order}{'-direct' * is_direct}", model, plan))
     if not found:
         fix = "take a longer record, or declare fewer inputs and outputs"
         raise invalid("train", f"{int(jnp.max(plan.train.length))} samples", "enough for a linear model", fix)
     ranked = sorted(found, key=lambda c: c.validation)
-    # Free parameters: the matrices; the observer stays where it is, so that few parameters are left.
-    free = lambda m: (m.system.A, m.system.B, m.system.C)
-    refined = [refine(one, plan, trainable=free) for one in ranked[:2]]
-    return sorted([*refined, *ranked], key=lambda c: c.validation)
+    return [refine(ranked[0], plan), *ranked]
 
 
-def refine(one: Candidate, plan: Plan, *, network: Any = None, trainable: Any = None) -> Candidate:
+def refine(one: Candidate, plan: Plan, network: Any = None) -> Candidate:
     """The model with the best free run on the validation part, of a Levenberg-Marquardt fit that starts at this one.
 
-    Nonlinear models are fitted to windows first, then to whole records, if these are not too long. A whole record says
-    little about its start, so the start is fitted last, by itself, to many short windows.
+    The fit is to whole records, or long windows. The start stays as it is: a long record says little about it.
     """
-    whole = windows(plan.train, WHOLE, plan.lag)
-    stages = [Stage(whole, trainable)]
-    if network is not None:
-        short = windows(plan.train, WINDOW, plan.lag)
-        stages = [Stage(short), *stages, Stage(overlapping(plan.train, plan.lag), lambda m: m.start)]
-    best = one
-    model = one.model
-    for stage in stages:
-        loss = FreeRun() if network is None else Regularised(FreeRun(), jnp.asarray(RIDGE), network)
-        watch = KeepBest(eqx.Partial(_flipped, plan.validation), every=5, patience=25)
-        done = fit(
-            model, loss, stage.data, LevenbergMarquardt(rtol=1e-6), steps=plan.steps, key=plan.key, monitor=watch,
-            trainable=stage.trainable, progress=False, throw=False,
-        )  # fmt: skip
-        if not bool(is_successful(done.result)):
-            continue
-        model = done.value
-        now = float(mean_error(model, plan.validation))
-        if now < best.validation:
-            best = Candidate(one.name, model, now)
-    return best
+    direct = [lambda s: s.D] if "direct" in one.name else []
+    free = lambda s: (s.A, s.B, s.C, *(part(s) for part in direct))
+    if network is None:
+        return better(one, plan, windows(plan.train, WHOLE, plan.lag), FreeRun(), lambda m: free(m.system))
+    loss = Regularised(FreeRun(), jnp.asarray(RIDGE), network)
+    return better(one, plan, windows(plan.train, WHOLE, plan.lag), loss, lambda m: m.system)
+
+
+def restart(one: Candidate, plan: Plan, network: Any) -> Candidate:
+    """The model with its start fitted by itself, to many short windows, if that helps."""
+    loss = Regularised(FreeRun(), jnp.asarray(RIDGE), network)
+    return better(one, plan, overlapping(plan.train, plan.lag), loss, lambda m: m.start)
+
+
+def better(one: Candidate, plan: Plan, data: Record, loss: Any, trainable: Any) -> Candidate:
+    """A candidate after a fit, or before it if the validation part says that this was better."""
+    watch = KeepBest(eqx.Partial(_flipped, plan.validation), every=5, patience=25)
+    done = fit(
+        one.model, loss, data, LevenbergMarquardt(rtol=1e-6), steps=plan.steps, key=plan.key, monitor=watch,
+        trainable=trainable, progress=False, throw=False,
+    )  # fmt: skip
+    if not bool(is_successful(done.result)):
+        return one
+    return min(candidate(one.name, done.value, plan), one, key=lambda c: c.validation)
 
 
 def _flipped(data: Record, model: Started) -> Scalar:
-    return mean_error(model, data)
+    return jnp.mean(block_errors(model, data))
 
 
 def windows(data: Record, length: int, lag: int) -> Record:
@@ -187,16 +218,27 @@ def overlapping(data: Record, lag: int) -> Record:
 
 
 def compare(plan: Plan, kinds: list[str], announce: Callable[[str], None]) -> list[Candidate]:
-    """All candidates, best on the validation part first."""
+    """All candidates: the one to pick first, the linear ones in the order of `linear`, the rest by validation error."""
     announce("linear models")
     lines = linear(plan)
-    found = list(lines)
+    bent: list[Candidate] = []
     for name in kinds:
         announce(name)
         kind, line = KINDS[name], lines[0].model
         if kind.extra:
-            line, _ = subspace(plan.train, line.system.A.shape[0] + kind.extra, lag=plan.lag)
-        model = kind.build(line, jr.fold_in(plan.key, len(found)))
-        start = Candidate(name, model, float(mean_error(model, plan.validation)))
-        found.append(refine(start, plan, network=kind.network))
-    return sorted(found, key=lambda c: c.validation)
+            line = enlarged(line, plan, kind.extra)
+        model = kind.build(line, jr.fold_in(plan.key, len(bent)))
+        bent.append(refine(candidate(name, model, plan), plan, kind.network))
+    chosen = pick([lines[0], *bent])
+    if chosen is lines[0]:
+        return [*lines, *sorted(bent, key=lambda c: c.validation)]
+    rest = [c for c in bent if c is not chosen]
+    return [restart(chosen, plan, KINDS[chosen.name].network), *lines, *sorted(rest, key=lambda c: c.validation)]
+
+
+def enlarged(line: Started, plan: Plan, extra: int) -> Started:
+    """A linear model with more states, or this one where the record does not give them."""
+    try:
+        return subspace(plan.train, line.system.A.shape[0] + extra, lag=plan.lag)[0]
+    except ValueError:
+        return line
