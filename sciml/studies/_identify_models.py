@@ -22,7 +22,9 @@ from ..training import fit, KeepBest, LevenbergMarquardt, observer, subspace
 
 ORDERS = (1, 2, 3, 4, 6, 8)
 WHOLE = 4000  # longest record that is simulated as a whole
-RIDGE = 3e-3  # weight of the networks' parameters, in deviations of the outputs
+RIDGES = (1e-2, 3e-3, 1e-3, 3e-2)  # weights of the networks' parameters to try, in deviations of the outputs
+SEEDS = 2  # of the networks
+WORK = 6e10  # operations of all fits of a class, which bound how many weights and seeds are tried
 BLOCKS = 8  # parts of the validation part, whose errors say how sure a difference is
 TIE = 1.05  # most of the smallest validation error that a smaller model may have
 
@@ -85,8 +87,7 @@ def _bends(model: Started) -> Any:
 
 KINDS = {
     "hammerstein-wiener": Kind(hammerstein_wiener, lambda m: (m.system.before, m.system.after)),
-    "state-space-8": Kind(partial(state_space, width=8), _bends),
-    "state-space-16": Kind(partial(state_space, width=16), _bends, extra=1),
+    "state-space": Kind(partial(state_space, width=12), _bends, extra=1),
 }
 """The nonlinear classes by name; the linear one is always fitted."""
 
@@ -165,22 +166,37 @@ def linear(plan: Plan) -> list[Candidate]:
     return [refine(ranked[0], plan), *ranked]
 
 
-def refine(one: Candidate, plan: Plan, network: Any = None) -> Candidate:
-    """The model with the best free run on the validation part, of a Levenberg-Marquardt fit that starts at this one.
+def refine(one: Candidate, plan: Plan) -> Candidate:
+    """A linear model fitted to whole records, or long windows.
 
-    The fit is to whole records, or long windows. The start stays as it is: a long record says little about it.
+    The start stays as it is, here and in `bend`: a long record says little about it.
     """
-    direct = [lambda s: s.D] if "direct" in one.name else []
-    free = lambda s: (s.A, s.B, s.C, *(part(s) for part in direct))
-    if network is None:
-        return better(one, plan, windows(plan.train, WHOLE, plan.lag), FreeRun(), lambda m: free(m.system))
-    loss = Regularised(FreeRun(), jnp.asarray(RIDGE), network)
-    return better(one, plan, windows(plan.train, WHOLE, plan.lag), loss, lambda m: m.system)
+    names = ("A", "B", "C", "D") if one.name.endswith("direct") else ("A", "B", "C")
+    free = lambda m: tuple(getattr(m.system, name) for name in names)
+    return better(one, plan, windows(plan.train, WHOLE, plan.lag), FreeRun(), free)
 
 
-def restart(one: Candidate, plan: Plan, network: Any) -> Candidate:
+def bend(name: str, line: Started, plan: Plan) -> Candidate:
+    """The best model of a nonlinear class over weights and seeds: compiled once, further fits take little time."""
+    kind = KINDS[name]
+    data = windows(plan.train, WHOLE, plan.lag)
+    found: list[Candidate] = []
+    for seed in range(SEEDS):
+        model = kind.build(enlarged(line, kind.extra), jr.fold_in(plan.key, seed))
+        start = candidate(name, model, plan)
+        size = tree_size(eqx.filter(model.system, eqx.is_inexact_array))
+        tries = WORK / (data.y.size * size**2 * plan.steps)
+        for ridge in RIDGES:
+            if found and len(found) >= tries:
+                break
+            loss = Regularised(FreeRun(), jnp.asarray(ridge), kind.network)
+            found.append(better(start, plan, data, loss, lambda m: m.system))
+    return min(found, key=lambda c: c.validation)
+
+
+def restart(one: Candidate, plan: Plan) -> Candidate:
     """The model with its start fitted by itself, to many short windows, if that helps."""
-    loss = Regularised(FreeRun(), jnp.asarray(RIDGE), network)
+    loss = Regularised(FreeRun(), jnp.asarray(RIDGES[0]), KINDS[one.name].network)
     return better(one, plan, overlapping(plan.train, plan.lag), loss, lambda m: m.start)
 
 
@@ -224,21 +240,22 @@ def compare(plan: Plan, kinds: list[str], announce: Callable[[str], None]) -> li
     bent: list[Candidate] = []
     for name in kinds:
         announce(name)
-        kind, line = KINDS[name], lines[0].model
-        if kind.extra:
-            line = enlarged(line, plan, kind.extra)
-        model = kind.build(line, jr.fold_in(plan.key, len(bent)))
-        bent.append(refine(candidate(name, model, plan), plan, kind.network))
+        bent.append(bend(name, lines[0].model, plan))
+    bent = sorted(bent, key=lambda c: c.validation)
     chosen = pick([lines[0], *bent])
     if chosen is lines[0]:
-        return [*lines, *sorted(bent, key=lambda c: c.validation)]
-    rest = [c for c in bent if c is not chosen]
-    return [restart(chosen, plan, KINDS[chosen.name].network), *lines, *sorted(rest, key=lambda c: c.validation)]
+        return [*lines, *bent]
+    return [restart(chosen, plan), *lines, *(c for c in bent if c is not chosen)]
 
 
-def enlarged(line: Started, plan: Plan, extra: int) -> Started:
-    """A linear model with more states, or this one where the record does not give them."""
-    try:
-        return subspace(plan.train, line.system.A.shape[0] + extra, lag=plan.lag)[0]
-    except ValueError:
+def enlarged(line: Started, extra: int) -> Started:
+    """The linear model with more states, which follow the others slowly and do not act yet."""
+    if not extra:
         return line
+    s, lag = line.system, line.start.lag
+    n, m = s.B.shape
+    A = np.block([[np.asarray(s.A), np.zeros((n, extra))], [0.1 * np.ones((extra, n)) / n, 0.9 * np.eye(extra)]])
+    B = np.concatenate([np.asarray(s.B), 0.1 * np.ones((extra, m))])
+    C = np.concatenate([np.asarray(s.C), np.zeros((s.C.shape[0], extra))], axis=1)
+    system = LinearDiscrete(A, B, C, s.D, dt=s.dt)
+    return Started(system, observer(system, lag))

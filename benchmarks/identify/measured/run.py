@@ -17,7 +17,7 @@ import harness  # noqa: E402
 import sets  # noqa: E402
 from harness import OURS, row  # noqa: E402
 
-OWN = {OURS: "ours.identify", "linear subspace": "baselines.subspace"}
+OWN = {OURS: "ours.identify", "linear subspace": "baselines.subspace", f"{OURS}, cubic feedback": "ours.cubic_feedback"}
 RIVALS = {"MLP-NARX": "rivals.mlp_narx", "jax-sysid": "rivals.jax_sysid"}
 WORSE = 1.05  # most of the error of a linear model
 TIE = 1.02  # of the smallest error
@@ -86,7 +86,7 @@ def main() -> None:
             print(f"left out: {name}: {missing}", file=sys.stderr)
             continue
         for seed in run.args.seeds:
-            record = run.measure(sets.arrays(one, seed), OWN, RIVALS, patience=3000.0, long=True)
+            record = run.measure(sets.arrays(name, one, seed), OWN, RIVALS, patience=3000.0, long=True)
             kept = {who: str(report["outputs"]["fit"]["model"]) for who, report in record["contestants"].items()}
             ours = record["contestants"].get(OURS)
             more = {"candidates": str(ours["outputs"]["fit"]["candidates"])} if ours else {}

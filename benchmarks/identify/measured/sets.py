@@ -46,9 +46,10 @@ def everything(here: Path) -> dict[str, Callable[[], Measured]]:
     return found
 
 
-def arrays(one: Measured, seed: int) -> dict[str, Any]:
+def arrays(name: str, one: Measured, seed: int) -> dict[str, Any]:
     """What contestants get: the training record, and of the tests the inputs and the first outputs."""
-    data = {"u": one.train[0], "y": one.train[1], "dt": one.dt, "skip": one.skip, "steps": one.steps, "seed": seed}
+    data = {"name": name, "u": one.train[0], "y": one.train[1], "dt": one.dt, "skip": one.skip}
+    data |= {"steps": one.steps, "seed": seed}
     for index, (u, y) in enumerate(one.tests.values()):
         hidden = np.full_like(y, np.nan)
         hidden[: one.skip] = y[: one.skip]

@@ -49,7 +49,9 @@ def prepare(data):
             z, target = rows(u[:n], y[:n], lag), y[lag:n]
             stride = max(1, len(z) // SAMPLES)
             for seed in SEEDS:
-                network = MLPRegressor(hidden_layer_sizes=(20,), activation="tanh", solver="lbfgs", alpha=1e-3, max_iter=500)
+                network = MLPRegressor(
+                    hidden_layer_sizes=(20,), activation="tanh", solver="lbfgs", alpha=1e-3, max_iter=500
+                )
                 network.set_params(random_state=int(data["seed"]) + seed)
                 network.fit(z[::stride], target[::stride].squeeze())
                 free = run(network, u[n - lag :], y[n - lag :], lag, lag)
