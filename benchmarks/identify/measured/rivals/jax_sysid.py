@@ -1,8 +1,9 @@
 """`jax-sysid`: linear models of several orders by L-BFGS, then neural state-space models around the best of them.
 
 As its documentation recommends: standardised signals, a linear model first, Adam and then L-BFGS, small penalties,
-several seeds; order and seed are picked by the free run on the last quarter of the training record. Long records are given in
-part, and the number of iterations falls with the number of samples, since every iteration runs through all of them.
+several seeds; order and seed are picked by the free run on the last quarter of the training record. Long records are
+given in part, and the number of iterations falls with the number of samples, since every iteration runs through all of
+them.
 """
 
 import contextlib
