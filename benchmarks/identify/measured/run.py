@@ -22,7 +22,8 @@ RIVALS = {"MLP-NARX": "rivals.mlp_narx", "jax-sysid": "rivals.jax_sysid"}
 WORSE = 1.05  # most of the error of a linear model
 TIE = 1.02  # of the smallest error
 TOGETHER = "all sets"
-ERROR, LINEAR, OWN_LINEAR = (
+RMSE, ERROR, LINEAR, OWN_LINEAR = (
+    "test RMSE in the record's unit",
     "test error in deviations",
     "test error over that of the linear subspace model",
     "test error over that of the study's own linear model",
@@ -42,8 +43,8 @@ def rows_of(name: str, one: sets.Measured, record: dict[str, Any]) -> Iterator[d
         fits = {who: float(np.mean(100 * (1 - each / deviation))) for who, each in found.items()}
         yield row(item, "fit, mean over outputs", fits, unit="%", better="higher")
         for k in range(y.shape[1]):
-            metric = f"test RMSE of output {k + 1}" if y.shape[1] > 1 else "test RMSE"
-            yield row(item, metric, {who: float(each[k]) for who, each in found.items()}, unit=one.unit)
+            name_of = f"{item}, output {k + 1}" if y.shape[1] > 1 else item
+            yield row(f"{name_of} [{one.unit}]", RMSE, {who: float(each[k]) for who, each in found.items()})
         if OURS in errors:
             line = total(sets.error(one, index, reports[OURS][f"linear_y_{index}"]))
             yield row(item, OWN_LINEAR, {OURS: errors[OURS] / line}, target=WORSE)

@@ -1,7 +1,8 @@
 """Silverbox with its structure known: two states and a polynomial of one signal in their feedback.
 
 `x+ = A x + B u + P (z², z³)`, `y = C x + D u + Q (z², z³)`, `z = c x + d u`, from the linear model of
-`training.subspace`; fitted by `training.LevenbergMarquardt` to eight pieces of the training record, whose initial states are unknowns, too.
+`training.subspace`; fitted by `training.LevenbergMarquardt` to eight pieces of the training record, whose initial
+states are unknowns, too.
 """
 
 import os
