@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -18,6 +19,7 @@ from . import _identify_models as models
 from ._study import AbstractStudy, argument, option, Run
 
 _LEAST = 60  # samples of a training record
+_free_run = eqx.filter_jit(free_run)
 
 
 class _Found(NamedTuple):
@@ -28,6 +30,8 @@ class _Found(NamedTuple):
     spread: np.ndarray
     outputs: list[str]
     lag: int
+    linear: Started
+    """The linear model that the others began at, in physical units."""
 
 
 class Identify(AbstractStudy):
@@ -130,7 +134,7 @@ def identify(
     announce("test")
     final, linear = (scaled(one.model, scaling) for one in (best, line))
     size = np.asarray(scaling.y.scale)
-    run = free_run(final, test)
+    run = _free_run(final, test)
     per = lambda values: {name: _number(v) for name, v in zip(names[1], np.asarray(values), strict=True)}
     errors = {
         "train_rmse": models.error(best.model, fitting) * size,
@@ -153,7 +157,7 @@ def identify(
         "fitted": final,
     }  # fmt: skip
     spread = np.asarray(errors["validation_rmse"])
-    return report, _Found(test, np.asarray(run.y), spread, names[1], lag)
+    return report, _Found(test, np.asarray(run.y), spread, names[1], lag, linear)
 
 
 def load_identified(folder: str | Path) -> Started:
@@ -178,7 +182,7 @@ def load_identified(folder: str | Path) -> Started:
 
 def _residual_tests(model: Started, data: Record, names: Any) -> dict[str, Any]:
     """Whether what is left on the validation part is white, and independent of the inputs."""
-    run, lag = free_run(model, data), model.start.lag
+    run, lag = _free_run(model, data), model.start.lag
     left = jnp.where(data.is_measured[lag:], run.y - data.y[lag:], 0)
     lags = int(min(20, left.shape[0] // 4))
     mask = data.is_measured[lag:]
