@@ -94,9 +94,7 @@ class FreeRunErrors(NamedTuple):
     """Of free runs over several records; the given initial states do not count."""
 
     nmse: float
-    """Sum of all squared errors over the sum of all squared deviations from the channels' means; inf if a run fails."""
-    r2: float
-    """Mean over the channels of `1 - MSE / variance`, over all records together; -inf if a run fails."""
+    """Mean over the channels of MSE / variance, both over all records together; inf if a run fails. R² is `1 - NMSE`."""
     rmse: np.ndarray
     """Of each channel."""
     failed: float
@@ -105,7 +103,7 @@ class FreeRunErrors(NamedTuple):
 
 def judge(model: Any, test: Record, **options: Any) -> FreeRunErrors:
     """Errors of free runs over stacked records."""
-    y, lost = _runs(model, test, options)
+    y, lost = free_runs(model, test, options)
     lag = model.start.lag if isinstance(model, Started) else 0
     skip = 1 if lag == 0 else 0  # a measured initial state is no prediction
     truth, y = np.asarray(test.y)[:, lag + skip :], np.asarray(y)[:, skip:]
@@ -114,14 +112,14 @@ def judge(model: Any, test: Record, **options: Any) -> FreeRunErrors:
     variance = np.var(truth, axis=(0, 1))
     failed = float(np.mean(np.asarray(lost) > 0))
     if failed or not np.all(np.isfinite(square)):
-        return FreeRunErrors(float("inf"), float("-inf"), np.full(square.shape, np.inf), failed)
-    return FreeRunErrors(
-        float(np.sum(square) / np.sum(variance)), float(np.mean(1 - square / variance)), np.sqrt(square), failed
-    )
+        return FreeRunErrors(float("inf"), np.full(square.shape, np.inf), failed)
+    return FreeRunErrors(float(np.mean(square / variance)), np.sqrt(square), failed)
 
 
 @eqx.filter_jit
-def _runs(model: Any, test: Record, options: dict[str, Any]) -> tuple[Any, Any]:
+def free_runs(model: Any, test: Record, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Outputs of free runs over stacked records, and how many steps each lost to divergence."""
+
     def one(record: Record) -> tuple[Any, Any]:
         run = free_run(model, record, **options)
         return run.y, run.lost

@@ -5,7 +5,7 @@
     python benchmarks/identify/neuromancer/run.py --only O11/two_tank
 
 Every example is a file in `examples/`, `ID_words.py`, with `TITLE`, `run(seed, part) -> findings` and, where it falls into parts
-that run one by one, `PARTS`. A new file there is found by itself. Rows go to `results/ID.json`, in the place of those of the same
+that run one by one, `PARTS`. A new file there is found by itself. Rows go to `results/id.json`, in the place of those of the same
 item; each part runs in a process of its own, on one thread, in float64.
 """
 
@@ -48,7 +48,7 @@ def _example(stem: str) -> Example:
     named = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
     values = {node.targets[0].id: node.value for node in named if node.targets[0].id in ("TITLE", "PARTS")}
     parts = ast.literal_eval(values["PARTS"]) if "PARTS" in values else ("",)
-    return Example(stem.partition("_")[0].upper(), stem, ast.literal_eval(values["TITLE"]), parts)
+    return Example(stem.partition("_")[0].capitalize(), stem, ast.literal_eval(values["TITLE"]), parts)
 
 
 def _order(example: Example) -> tuple[str, int, str]:
@@ -64,7 +64,7 @@ def chosen(only: str | None) -> list[tuple[Example, str]]:
     picked = []
     for word in only.split(","):
         name, _, part = word.strip().partition("/")
-        matching = [example for example in known if example.name == name.upper()]
+        matching = [example for example in known if example.name == name.capitalize()]
         if not matching or (part and part not in matching[0].parts):
             names = ", ".join(example.name for example in known)
             raise SystemExit(f"--only: got {word!r}; expected some of {names}, or one with /PART")
@@ -99,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the examples one after the other; print and store the rows after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="IDS", help="comma-separated, such as O1,O11/two_tank; all by default")
-    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="comma-separated; the last is one that nothing was tuned on")
+    seeds = ",".join(map(str, SEEDS))
+    parser.add_argument("--seeds", default=seeds, help="comma-separated; the last is one that nothing was tuned on")
     parser.add_argument("--core", type=int, help="processor to pin to; any by default")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the rows")
     args = parser.parse_args(argv)

@@ -40,5 +40,7 @@ def run(seed: int, part: str) -> list[Finding]:
         Finding("relative error of the parameters", relative_error(fitted.value.parameters, TRUE), 1e-8),
         Finding("CPU time of the fit after compilation", again, 3.0, unit="s"),
         Finding("CPU time of the fit, compilation included", first, unit="s"),
-        Finding("starts of 16 that end at the true frequency", float(jnp.sum(jnp.abs(found - 0.5) < 1e-6)), better="higher"),
+        Finding(
+            "starts of 16 that end at the true frequency", float(jnp.sum(jnp.abs(found - 0.5) < 1e-6)), better="higher"
+        ),
     ]

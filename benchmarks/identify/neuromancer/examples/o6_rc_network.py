@@ -66,8 +66,15 @@ def run(seed: int, part: str) -> list[Finding]:
     off = jnp.max(jnp.abs(products(fitted.parameters) / products(given) - 1))
     return [
         Finding("CPU time of the fit, compilation included", seconds, 20.0, unit="s", rival=274.5),
-        Finding("mean squared error of free runs, held out", float(np.mean(errors.rmse**2)), 1e-6, unit="K²", rival=1.6e-4),
+        Finding(
+            "mean squared error of free runs, held out", float(np.mean(errors.rmse**2)), 1e-6, unit="K²", rival=1.6e-4
+        ),
         Finding("largest relative error of a product of resistance and capacity", float(off)),
-        Finding("reports that only products of resistance with capacity are determined", float(is_found), 1.0, better="higher"),
+        Finding(
+            "reports that only products of resistance with capacity are determined",
+            float(is_found),
+            1.0,
+            better="higher",
+        ),
         Finding("further directions reported as hardly determined", len(report.directions) - len(exact)),
     ]
