@@ -1,4 +1,4 @@
-"""`benchmarks/identify/neuromancer`: its list of examples, its command line, and the cheapest example from end to end."""
+"""`benchmarks/identify/neuromancer`: the list of examples, the command line, and the cheapest example end to end."""
 
 import importlib.util
 import json

@@ -94,7 +94,7 @@ class FreeRunErrors(NamedTuple):
     """Of free runs over several records; the given initial states do not count."""
 
     nmse: float
-    """Mean over the channels of MSE / variance, both over all records together; inf if a run fails. R² is `1 - NMSE`."""
+    """Mean over the channels of MSE / variance, over all records together; inf if a run fails. R² is `1 - NMSE`."""
     rmse: np.ndarray
     """Of each channel."""
     failed: float

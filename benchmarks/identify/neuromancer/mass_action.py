@@ -1,7 +1,8 @@
 """Known equations with a network in place of one reaction, and the prior that lets their rates be found.
 
-A network beside a rate can absorb it. What is known of a reaction all the same is the *order* in its reactants: of order one in
-`x_i`, `N = x_i ∂N/∂x_i`. The regulariser is the deviation from that on a grid over the box of the data, down to zero concentration.
+A network beside a rate can absorb it. What is known of a reaction all the same is the *order* in its reactants: of
+order one in `x_i`, `N = x_i ∂N/∂x_i`. The regulariser is the deviation from that on a grid over the box of the data,
+down to zero concentration.
 """
 
 from collections.abc import Callable

@@ -4,9 +4,9 @@
     python benchmarks/identify/neuromancer/run.py --only O1,O6 --seeds 0
     python benchmarks/identify/neuromancer/run.py --only O11/two_tank
 
-Every example is a file in `examples/`, `ID_words.py`, with `TITLE`, `run(seed, part) -> findings` and, where it falls into parts
-that run one by one, `PARTS`. A new file there is found by itself. Rows go to `results/id.json`, in the place of those of the same
-item; each part runs in a process of its own, on one thread, in float64.
+Every example is a file in `examples/`, `ID_words.py`, with `TITLE`, `run(seed, part) -> findings` and, where it
+falls into parts that run one by one, `PARTS`. A new file there is found by itself. Rows go to `results/id.json`, in
+the place of those of the same item; each part runs in a process of its own, on one thread, in float64.
 """
 
 import argparse

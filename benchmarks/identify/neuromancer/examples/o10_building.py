@@ -1,9 +1,10 @@
-"""A building of which only the air temperature is measured: four states, recorded weather, 2000 samples, then 1000 new steps.
+"""A building of which only the air temperature is measured: four states, recorded weather, 2000 samples, then 1000 new
+steps.
 
-O10 has the radiator's heat as its input, B5 and B6 the flow and the temperature difference of the water, whose product is the heat.
-The examples fail at what is not measured: B6 and O10 have no memory, and B5 guesses four states from one sample. *heat* is
-`training.subspace` of order four; *flow and difference* starts there and bends the inputs by a
-network (a Hammerstein model), which has to find the product.
+O10 has the radiator's heat as its input, B5 and B6 the flow and the temperature difference of the water, whose
+product is the heat. The examples fail at what is not measured: B6 and O10 have no memory, and B5 guesses four states
+from one sample. *heat* is `training.subspace` of order four; *flow and difference* starts there and bends the inputs
+by a network (a Hammerstein model), which has to find the product.
 """
 
 import jax.numpy as jnp

@@ -1,8 +1,9 @@
 """Twelve forced plants, one recipe: a neural ODE from 2000 samples, judged by free runs of 1000 steps under new inputs.
 
-The only table of held-out errors in NeuroMANCER's repository: perceptrons of four layers of 128, Euler's method, a curriculum;
-neither its data nor its seeds are told. Here twenty records of 100 samples for every plant, and some 500 parameters. *Thomas* and
-*Lorenz* are chaotic under their inputs: a free run leaves any other one, so how long it stays counts too.
+The only table of held-out errors in NeuroMANCER's repository: perceptrons of four layers of 128, Euler's method, a
+curriculum; neither its data nor its seeds are told. Here twenty records of 100 samples for every plant, and some 500
+parameters. *Thomas* and *Lorenz* are chaotic under their inputs: a free run leaves any other one, so how long it
+stays counts too.
 """
 
 from typing import Any

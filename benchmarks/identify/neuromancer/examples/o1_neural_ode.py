@@ -1,8 +1,10 @@
-"""A neural ODE of the van der Pol oscillator: 600 samples, judged by free runs of 200 steps from 100 other initial states.
+"""A neural ODE of the van der Pol oscillator: 600 samples, judged by free runs of 200 steps from 100 other initial
+states.
 
-*one trajectory* has the example's data, a single orbit that hugs the limit cycle, so that the field inside has to be guessed. What
-guesses well is the smallest network that fits: 42 parameters in place of the example's 7622. The best of sixteen starts by
-training error is judged. *spread* has the same number of samples, as 30 records of 20 samples from the box around that orbit.
+*one trajectory* has the example's data, a single orbit that hugs the limit cycle, so that the field inside has to be
+guessed. What guesses well is the smallest network that fits: 42 parameters in place of the example's 7622. The best
+of sixteen starts by training error is judged. *spread* has the same number of samples, as 30 records of 20 samples
+from the box around that orbit.
 """
 
 import equinox as eqx

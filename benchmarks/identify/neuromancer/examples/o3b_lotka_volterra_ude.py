@@ -2,9 +2,9 @@
 
     dx1 = a x1 - b N(x)        dx2 = c N(x) - d x2        N = x1 x2 in truth
 
-The example's data are NaN: its generator has `c**x1 x2`. Here the equations are right, from the initial state (5, 2), 2000 samples
-of which 600 are used. The unit of `N` is arbitrary; the regulariser of `mass_action.py` fixes it at the mean of the data, and asks
-for order one in both species.
+The example's data are NaN: its generator has `c**x1 x2`. Here the equations are right, from the initial state (5,
+2), 2000 samples of which 600 are used. The unit of `N` is arbitrary; the regulariser of `mass_action.py` fixes it at
+the mean of the data, and asks for order one in both species.
 """
 
 import jax.numpy as jnp

@@ -1,7 +1,8 @@
-"""A neural ODE of the swing equation with mechanical power as its input: 2000 samples, judged by 2000 steps under new inputs.
+"""A neural ODE of the swing equation with mechanical power as its input: 2000 samples, judged by 2000 steps under new
+inputs.
 
-The samples are ten records of 200, since an experiment of one record hardly leaves the steady oscillation. One hidden layer of 20
-in place of the example's three of 80.
+The samples are ten records of 200, since an experiment of one record hardly leaves the steady oscillation. One
+hidden layer of 20 in place of the example's three of 80.
 """
 
 import forced

@@ -1,4 +1,6 @@
-"""A neural ODE of the Duffing oscillator with the phase of its force as the input: 1000 samples, 1000 steps under new inputs."""
+"""A neural ODE of the Duffing oscillator with the phase of its force as the input: 1000 samples, 1000 steps under new
+inputs.
+"""
 
 import forced
 import jax.random as jr

@@ -1,7 +1,7 @@
 """A neural state-space model of the stirred-tank reactor: 2000 samples, judged by 1000 steps under new inputs.
 
-`x⁺ = x + A x + B u + f(x, u)` in scaled units, where the example has `x⁺ = f(x) + g(u)`, which no input that acts on a nonlinear
-plant obeys. One hidden layer of 20 in place of two networks of two layers of 40.
+`x⁺ = x + A x + B u + f(x, u)` in scaled units, where the example has `x⁺ = f(x) + g(u)`, which no input that acts on
+a nonlinear plant obeys. One hidden layer of 20 in place of two networks of two layers of 40.
 """
 
 import forced
