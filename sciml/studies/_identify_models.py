@@ -81,7 +81,7 @@ def state_space(linear: Started, key: PRNGKeyArray, *, width: int) -> Started:
     return Started(inner, observer(system, linear.start.lag, width=width, key=jr.fold_in(key, 1)))
 
 
-def _bends(model: Started) -> Any:
+def _bends(model: Any) -> Any:
     return model.system.f, model.system.g, model.start.network
 
 
@@ -139,7 +139,7 @@ def candidate(name: str, model: Started, plan: Plan) -> Candidate:
     return Candidate(name, model, np.asarray(block_errors(model, plan.validation)))
 
 
-def linear_candidate(name: str, model: Started, plan: Plan) -> Candidate:
+def linear_candidate(name: str, model: Any, plan: Plan) -> Candidate:
     """`candidate` of a linear model, simulated in NumPy: nothing to compile for each order."""
     data, s, lag = plan.validation, model.system, model.start.lag
     A, B, C, D = (np.asarray(part) for part in (s.A, s.B, s.C, s.D))
@@ -224,7 +224,7 @@ def restart(one: Candidate, plan: Plan) -> Candidate:
 
 def better(one: Candidate, plan: Plan, data: Record, loss: Any, trainable: Any) -> Candidate:
     """A candidate after a fit, or before it if the validation part says that this was better."""
-    watch = KeepBest(eqx.Partial(_flipped, plan.validation), every=5, patience=25)
+    watch = KeepBest(score=eqx.Partial(_flipped, plan.validation), every=5, patience=25)
     done = fit(
         one.model, loss, data, LevenbergMarquardt(rtol=1e-6), steps=plan.steps, key=plan.key, monitor=watch,
         trainable=trainable, progress=False, throw=False,
