@@ -197,7 +197,7 @@ def _residual_tests(model: Started, data: Record, names: Any) -> dict[str, Any]:
     """Whether what is left on the validation part is white, and independent of the inputs."""
     run, lag = _free_run(model, data), model.start.lag
     left = jnp.where(data.is_measured[lag:], run.y - data.y[lag:], 0)
-    lags = int(min(20, left.shape[0] // 4))
+    lags = int(np.clip(left.shape[0] // 4, 1, 20))
     mask = data.is_measured[lag:]
     white = whiteness(left, lags=lags, is_measured=mask)
     table = {name: {"white_p": _number(p)} for name, p in zip(names[1], np.atleast_1d(white.p_value), strict=True)}
