@@ -123,7 +123,7 @@ def block_errors(model: Started, data: Record) -> Float[Array, " block"]:
 def blocks_of(y: Any, data: Record, lag: int) -> Float[Array, " block"]:
     """Mean squared errors in blocks, scaled so that their mean is the mean over all measured samples."""
     counts = data.is_measured[lag:]
-    squares = jnp.where(counts, y - data.y[lag:], 0) ** 2 / jnp.maximum(jnp.mean(counts, axis=0), 1e-9)
+    squares = jnp.where(counts, y - data.y[lag:], 0) ** 2 / jnp.maximum(jnp.mean(counts.astype(y.dtype), axis=0), 1e-9)
     length = squares.shape[0]
     count = min(BLOCKS, length)
     edges = np.linspace(0, length, count + 1).astype(int)
