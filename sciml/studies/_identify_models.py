@@ -22,9 +22,9 @@ from ..training import fit, KeepBest, LevenbergMarquardt, observer, subspace
 
 ORDERS = (1, 2, 3, 4, 6, 8)
 WHOLE = 4000  # longest record that is simulated as a whole
-RIDGES = (1e-2, 1e-1, 1e-3)  # weights of the networks' parameters to try, in deviations of the outputs
-SEEDS = 2  # of the networks
-WORK = 2e10  # operations of all fits of a class, which bound how many weights and seeds are tried
+RIDGES = (1e-2, 2e-3)  # weights of the networks' parameters to try, in deviations of the outputs
+SEEDS = 3  # of the networks
+WORK = 1e10  # operations of all fits of a class, which bound how many weights and seeds are tried
 BLOCKS = 8  # parts of the validation part, whose errors say how sure a difference is
 TIE = 1.05  # most of the smallest validation error that a smaller model may have
 

@@ -47,13 +47,8 @@ def rows_of(name: str, one: sets.Measured, record: dict[str, Any]) -> Iterator[d
             name_of = f"{item}, output {k + 1}" if y.shape[1] > 1 else item
             yield row(f"{name_of} [{one.unit}]", RMSE, {who: float(each[k]) for who, each in found.items()})
         if KNOWN in errors:
-            yield row(
-                item,
-                "test RMSE, structure known",
-                {OURS: 1e3 * float(found[KNOWN][0])},
-                unit="mV",
-                target=one.targets[test],
-            )
+            known = {OURS: 1e3 * float(found[KNOWN][0])}
+            yield row(item, "test RMSE, structure known", known, unit="mV", target=one.targets[test])
         if OURS in errors:
             line = total(sets.error(one, index, reports[OURS][f"linear_y_{index}"]))
             yield row(item, OWN_LINEAR, {OURS: errors[OURS] / line}, target=WORSE)
@@ -90,7 +85,7 @@ def main() -> None:
     parser.add_argument("--own", metavar="NAME", nargs="+", choices=list(OWN), default=list(OWN))
     run = harness.Run(HERE, parser, lambda args: len(args.own) == len(OWN))
     own = {who: OWN[who] for who in run.args.own}
-    run.keep(lambda item: item != TOGETHER and not any(item.split(",")[0] == name for name in run.args.sets))
+    run.keep(lambda item: item != TOGETHER and item.split(" [")[0].split(",")[0] not in run.args.sets)
     for name in run.args.sets:
         try:
             one = loaders[name]()
