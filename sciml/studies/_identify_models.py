@@ -22,9 +22,9 @@ from ..training import fit, KeepBest, LevenbergMarquardt, observer, subspace
 
 ORDERS = (1, 2, 3, 4, 6, 8)
 WHOLE = 4000  # longest record that is simulated as a whole
-RIDGES = (1e-2, 1e-3)  # weights of the networks' parameters to try, in deviations of the outputs
-SEEDS = 2  # of the networks
-WORK = 2e10  # operations of all fits of a class, which bound how many weights and seeds are tried
+RIDGES = (1e-2, 2e-3)  # weights of the networks' parameters to try, in deviations of the outputs
+SEEDS = 3  # of the networks
+WORK = 1e10  # operations of all fits of a class, which bound how many weights and seeds are tried
 BLOCKS = 8  # parts of the validation part, whose errors say how sure a difference is
 TIE = 1.05  # most of the smallest validation error that a smaller model may have
 
@@ -60,8 +60,8 @@ class Kind(NamedTuple):
     build: Callable[[Started, PRNGKeyArray], Started]
     network: Callable[[Any], Any]
     """What the ridge acts on."""
-    extra: int = 0
-    """States beyond those of the best linear model."""
+    least: int = 1
+    """States of the linear model that it begins at: the best one with so many or more."""
 
 
 def hammerstein_wiener(linear: Started, key: PRNGKeyArray) -> Started:
@@ -87,7 +87,7 @@ def _bends(model: Any) -> Any:
 
 KINDS = {
     "hammerstein-wiener": Kind(hammerstein_wiener, lambda m: (m.system.before, m.system.after)),
-    "state-space": Kind(partial(state_space, width=12), _bends, extra=1),
+    "state-space": Kind(partial(state_space, width=12), _bends, least=4),
 }
 """The nonlinear classes by name; the linear one is always fitted."""
 
@@ -204,7 +204,7 @@ def bend(name: str, line: Started, plan: Plan) -> Candidate:
     data = windows(plan.train, WHOLE, plan.lag)
     found: list[Candidate] = []
     for seed in range(SEEDS):
-        model = kind.build(enlarged(line, kind.extra), jr.fold_in(plan.key, seed))
+        model = kind.build(line, jr.fold_in(plan.key, seed))
         start = candidate(name, model, plan)
         size = tree_size(eqx.filter(model.system, eqx.is_inexact_array))
         tries = WORK / (data.y.size * size**2 * plan.steps)
@@ -224,7 +224,7 @@ def restart(one: Candidate, plan: Plan) -> Candidate:
 
 def better(one: Candidate, plan: Plan, data: Record, loss: Any, trainable: Any) -> Candidate:
     """A candidate after a fit, or before it if the validation part says that this was better."""
-    watch = KeepBest(score=eqx.Partial(_flipped, plan.validation), every=5, patience=25)
+    watch = KeepBest(score=eqx.Partial(_flipped, plan.validation), every=5, patience=None)
     done = fit(
         one.model, loss, data, LevenbergMarquardt(rtol=1e-6), steps=plan.steps, key=plan.key, monitor=watch,
         trainable=trainable, progress=False, throw=False,
@@ -262,22 +262,10 @@ def compare(plan: Plan, kinds: list[str], announce: Callable[[str], None]) -> li
     bent: list[Candidate] = []
     for name in kinds:
         announce(name)
-        bent.append(bend(name, lines[0].model, plan))
+        large = [c for c in lines if c.model.system.A.shape[0] >= KINDS[name].least]
+        bent.append(bend(name, (large or lines)[0].model, plan))
     bent = sorted(bent, key=lambda c: c.validation)
     chosen = pick([lines[0], *bent])
     if chosen is lines[0]:
         return [*lines, *bent]
     return [restart(chosen, plan), *lines, *(c for c in bent if c is not chosen)]
-
-
-def enlarged(line: Started, extra: int) -> Started:
-    """The linear model with more states, which follow the others slowly and do not act yet."""
-    if not extra:
-        return line
-    s, lag = line.system, line.start.lag
-    n, m = s.B.shape
-    A = np.block([[np.asarray(s.A), np.zeros((n, extra))], [0.1 * np.ones((extra, n)) / n, 0.9 * np.eye(extra)]])
-    B = np.concatenate([np.asarray(s.B), 0.1 * np.ones((extra, m))])
-    C = np.concatenate([np.asarray(s.C), np.zeros((s.C.shape[0], extra))], axis=1)
-    system = LinearDiscrete(A, B, C, s.D, dt=s.dt)
-    return Started(system, observer(system, lag))

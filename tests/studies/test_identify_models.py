@@ -52,11 +52,3 @@ def test_linear_models_are_judged_alike_with_and_without_compilation(plan):
     total = float(models.error(model, plan.validation)[0])
     assert one.validation == pytest.approx(total, rel=1e-9)  # the mean of the blocks is the mean
     assert one.validation < 0.1  # noise of 0.05, and some of it in the start
-
-
-def test_an_enlarged_model_does_the_same(plan):
-    model, _ = subspace(plan.train, 2, lag=plan.lag)
-    larger = models.enlarged(model, 1)
-    assert larger.system.A.shape == (3, 3) and models.enlarged(model, 0) is model
-    one, other = (models.linear_candidate("one", m, plan) for m in (model, larger))
-    assert other.validation == pytest.approx(one.validation, rel=1e-3)  # the damped observer is another one

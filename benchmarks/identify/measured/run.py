@@ -17,7 +17,8 @@ import harness  # noqa: E402
 import sets  # noqa: E402
 from harness import OURS, row  # noqa: E402
 
-OWN = {OURS: "ours.identify", "linear subspace": "baselines.subspace", f"{OURS}, cubic feedback": "ours.cubic_feedback"}
+KNOWN = f"{OURS}, cubic feedback"
+OWN = {OURS: "ours.identify", "linear subspace": "baselines.subspace", KNOWN: "ours.cubic_feedback"}
 RIVALS = {"MLP-NARX": "rivals.mlp_narx", "jax-sysid": "rivals.jax_sysid"}
 WORSE = 1.05  # most of the error of a linear model
 TIE = 1.02  # of the smallest error
@@ -45,6 +46,9 @@ def rows_of(name: str, one: sets.Measured, record: dict[str, Any]) -> Iterator[d
         for k in range(y.shape[1]):
             name_of = f"{item}, output {k + 1}" if y.shape[1] > 1 else item
             yield row(f"{name_of} [{one.unit}]", RMSE, {who: float(each[k]) for who, each in found.items()})
+        if KNOWN in errors:
+            known = {OURS: 1e3 * float(found[KNOWN][0])}
+            yield row(item, "test RMSE, structure known", known, unit="mV", target=one.targets[test])
         if OURS in errors:
             line = total(sets.error(one, index, reports[OURS][f"linear_y_{index}"]))
             yield row(item, OWN_LINEAR, {OURS: errors[OURS] / line}, target=WORSE)
@@ -78,8 +82,10 @@ def main() -> None:
     loaders = sets.everything(HERE)
     parser = harness.command_line(HERE, __doc__, (0,), budget=0.0)
     parser.add_argument("--sets", metavar="NAME", nargs="+", choices=list(loaders), default=list(loaders))
-    run = harness.Run(HERE, parser, lambda args: True)
-    run.keep(lambda item: item != TOGETHER and not any(item.split(",")[0] == name for name in run.args.sets))
+    parser.add_argument("--own", metavar="NAME", nargs="+", choices=list(OWN), default=list(OWN))
+    run = harness.Run(HERE, parser, lambda args: len(args.own) == len(OWN))
+    own = {who: OWN[who] for who in run.args.own}
+    run.keep(lambda item: item != TOGETHER and item.split(" [")[0].split(",")[0] not in run.args.sets)
     for name in run.args.sets:
         try:
             one = loaders[name]()
@@ -87,7 +93,7 @@ def main() -> None:
             print(f"left out: {name}: {missing}", file=sys.stderr)
             continue
         for seed in run.args.seeds:
-            record = run.measure(sets.arrays(name, one, seed), OWN, RIVALS, patience=3000.0, long=True)
+            record = run.measure(sets.arrays(name, one, seed), own, RIVALS, patience=3000.0, long=True)
             kept = {who: str(report["outputs"]["fit"]["model"]) for who, report in record["contestants"].items()}
             ours = record["contestants"].get(OURS)
             more = {"candidates": str(ours["outputs"]["fit"]["candidates"])} if ours else {}

@@ -25,6 +25,8 @@ class Measured(NamedTuple):
     steps: int = 40
     """Of every fit of the study, fewer for long records."""
     unit: str = "1"
+    targets: dict[str, float] = {}
+    """Of the model whose structure is known, by test."""
 
 
 def folder(name: str) -> Path:

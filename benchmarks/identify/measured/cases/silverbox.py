@@ -3,6 +3,7 @@
 import numpy as np
 from sets import folder, Measured
 
+TARGETS = {"multisine": 0.29, "arrow": 0.34, "arrow, inside": 0.26}  # mV
 TRAIN, MULTISINE = slice(40650, 40650 + 65062), slice(40650 + 65062, 127400)
 ARROW, INSIDE = slice(100, 40575), slice(100, 32100)
 
@@ -13,7 +14,7 @@ def load() -> Measured:
         u, y = (np.asarray(file[name], float).reshape(-1, 1) for name in ("V1", "V2"))
     cut = lambda part: (u[part], y[part])
     tests = {"multisine": cut(MULTISINE), "arrow": cut(ARROW), "arrow, inside": cut(INSIDE)}
-    return Measured(cut(TRAIN), tests, dt=2**14 / 1e7, skip=50, steps=12, unit="V")
+    return Measured(cut(TRAIN), tests, dt=2**14 / 1e7, skip=50, steps=12, unit="V", targets=TARGETS)
 
 
 SETS = {"Silverbox": load}
