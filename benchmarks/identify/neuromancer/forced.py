@@ -17,9 +17,9 @@ class Recipe(NamedTuple):
 
     width: int = 20
     depth: int = 2
-    window: int = 10
+    window: int = 20
     """Intervals of a window of the free-run stage."""
-    steps: tuple[int, int] = (50, 20)
+    steps: tuple[int, int] = (120, 30)
     """Of Levenberg-Marquardt, in either stage."""
     substeps: int = 1
 
