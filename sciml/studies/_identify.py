@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -11,13 +12,14 @@ import numpy as np
 from ..core import invalid
 from ..metrics import input_correlation, whiteness
 from ..simulation import free_run
-from ..sources import read_csv, Record, record, scale_records, split_time
+from ..sources import read_csv, Record, record, scale_records, Scaling, split_time
 from ..storage import load
-from ..systems.models import scaled, Started
+from ..systems.models import Encoder, scaled, Started
 from . import _identify_models as models
 from ._study import AbstractStudy, argument, option, Run
 
 _LEAST = 60  # samples of a training record
+_free_run = eqx.filter_jit(free_run)
 
 
 class _Found(NamedTuple):
@@ -28,6 +30,8 @@ class _Found(NamedTuple):
     spread: np.ndarray
     outputs: list[str]
     lag: int
+    linear: Started
+    """The linear model that the others began at, in physical units."""
 
 
 class Identify(AbstractStudy):
@@ -128,9 +132,9 @@ def identify(
     best = ranking[0]
     line = next(one for one in ranking if one.name.startswith("linear"))
     announce("test")
-    final, linear = (scaled(one.model, scaling) for one in (best, line))
+    final, linear = _in_units(best.model, scaling), _in_units(line.model, scaling)
     size = np.asarray(scaling.y.scale)
-    run = free_run(final, test)
+    run = _free_run(final, test)
     per = lambda values: {name: _number(v) for name, v in zip(names[1], np.asarray(values), strict=True)}
     errors = {
         "train_rmse": models.error(best.model, fitting) * size,
@@ -147,13 +151,13 @@ def identify(
         "samples": {"train": length, "test": int(test.length)},
         "candidates": {one.name: {"validation": _number(one.validation)} for one in reversed(ranking)},
         "architecture": {
-            "name": best.name, "order": int(best.model.start.W.shape[0]), "inputs": len(names[0]),
+            "name": best.name, "order": _order(best.model), "inputs": len(names[0]),
             "outputs": len(names[1]), "lag": lag, "dt": float(train.t[1] - train.t[0]),
         },
         "fitted": final,
     }  # fmt: skip
     spread = np.asarray(errors["validation_rmse"])
-    return report, _Found(test, np.asarray(run.y), spread, names[1], lag)
+    return report, _Found(test, np.asarray(run.y), spread, names[1], lag, linear)
 
 
 def load_identified(folder: str | Path) -> Started:
@@ -176,11 +180,24 @@ def load_identified(folder: str | Path) -> Started:
     return load(folder / "model.sciml", scaled(inner, like))
 
 
+def _in_units(model: Started, scaling: Scaling) -> Started:
+    """The fitted model in physical units, with its start."""
+    whole = scaled(model, scaling)
+    assert isinstance(whole, Started)
+    return whole
+
+
+def _order(model: Started) -> int:
+    """The number of states."""
+    assert isinstance(model.start, Encoder)
+    return int(model.start.W.shape[0])
+
+
 def _residual_tests(model: Started, data: Record, names: Any) -> dict[str, Any]:
     """Whether what is left on the validation part is white, and independent of the inputs."""
-    run, lag = free_run(model, data), model.start.lag
+    run, lag = _free_run(model, data), model.start.lag
     left = jnp.where(data.is_measured[lag:], run.y - data.y[lag:], 0)
-    lags = int(min(20, left.shape[0] // 4))
+    lags = int(np.clip(left.shape[0] // 4, 1, 20))
     mask = data.is_measured[lag:]
     white = whiteness(left, lags=lags, is_measured=mask)
     table = {name: {"white_p": _number(p)} for name, p in zip(names[1], np.atleast_1d(white.p_value), strict=True)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,7 +12,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
-from ..core import invalid, is_successful
+from ..core import invalid, is_successful, tree_size
 from ..losses import FreeRun, Regularised
 from ..simulation import free_run
 from ..sources import cut, Record
@@ -20,9 +21,12 @@ from ..systems.models import HammersteinWiener, Residual, Started, StateSpace
 from ..training import fit, KeepBest, LevenbergMarquardt, observer, subspace
 
 ORDERS = (1, 2, 3, 4, 6, 8)
-WINDOW = 120  # samples of a window in the first stage of a nonlinear fit
 WHOLE = 4000  # longest record that is simulated as a whole
-RIDGE = 3e-3  # weight of the networks' parameters, in deviations of the outputs
+RIDGES = (1e-2, 1e-3)  # weights of the networks' parameters to try, in deviations of the outputs
+SEEDS = 2  # of the networks
+WORK = 2e10  # operations of all fits of a class, which bound how many weights and seeds are tried
+BLOCKS = 8  # parts of the validation part, whose errors say how sure a difference is
+TIE = 1.05  # most of the smallest validation error that a smaller model may have
 
 
 class Plan(NamedTuple):
@@ -41,15 +45,13 @@ class Candidate(NamedTuple):
 
     name: str
     model: Started
-    validation: float
-    """Root mean squared error of the free run on the validation part, in deviations of the outputs."""
+    blocks: Float[np.ndarray, " block"]
+    """Mean squared errors of a free run in consecutive parts of the validation part, in squared deviations."""
 
-
-class Stage(NamedTuple):
-    """One fit of several in a row."""
-
-    data: Record
-    trainable: Any = None
+    @property
+    def validation(self) -> float:
+        """Root mean squared error of the free run on the validation part, in deviations of the outputs."""
+        return float(np.sqrt(np.mean(self.blocks)))
 
 
 class Kind(NamedTuple):
@@ -79,14 +81,13 @@ def state_space(linear: Started, key: PRNGKeyArray, *, width: int) -> Started:
     return Started(inner, observer(system, linear.start.lag, width=width, key=jr.fold_in(key, 1)))
 
 
-def _bends(model: Started) -> Any:
+def _bends(model: Any) -> Any:
     return model.system.f, model.system.g, model.start.network
 
 
 KINDS = {
     "hammerstein-wiener": Kind(hammerstein_wiener, lambda m: (m.system.before, m.system.after)),
-    "state-space-8": Kind(partial(state_space, width=8), _bends),
-    "state-space-16": Kind(partial(state_space, width=16), _bends, extra=1),
+    "state-space": Kind(partial(state_space, width=12), _bends, extra=1),
 }
 """The nonlinear classes by name; the linear one is always fitted."""
 
@@ -112,60 +113,129 @@ def error(model: Started, data: Record) -> Float[Array, " output"]:
     return jnp.where(jnp.any(runs.lost > 0) | ~jnp.isfinite(root), jnp.inf, root)
 
 
-def mean_error(model: Started, data: Record) -> Scalar:
-    """`error` over all outputs together."""
-    return jnp.sqrt(jnp.mean(error(model, data) ** 2))
+@eqx.filter_jit
+def block_errors(model: Started, data: Record) -> Float[Array, " block"]:
+    """Mean squared errors over all outputs of a free run over one record, in consecutive blocks."""
+    run = free_run(model, data)
+    return jnp.where(run.lost > 0, jnp.inf, blocks_of(run.y, data, model.start.lag))
+
+
+def blocks_of(y: Any, data: Record, lag: int) -> Float[Array, " block"]:
+    """Mean squared errors in blocks, scaled so that their mean is the mean over all measured samples."""
+    counts = data.is_measured[lag:]
+    squares = jnp.where(counts, y - data.y[lag:], 0) ** 2 / jnp.maximum(jnp.mean(counts, axis=0), 1e-9)
+    length = squares.shape[0]
+    count = min(BLOCKS, length)
+    edges = np.linspace(0, length, count + 1).astype(int)
+    means = jnp.stack([jnp.mean(squares[a:b]) * ((b - a) * count / length) for a, b in pairwise(edges)])
+    return jnp.where(jnp.all(jnp.isfinite(means)), means, jnp.inf)
+
+
+_blocks_of = eqx.filter_jit(blocks_of)
+
+
+def candidate(name: str, model: Started, plan: Plan) -> Candidate:
+    """The model with its errors on the validation part."""
+    return Candidate(name, model, np.asarray(block_errors(model, plan.validation)))
+
+
+def linear_candidate(name: str, model: Any, plan: Plan) -> Candidate:
+    """`candidate` of a linear model, simulated in NumPy: nothing to compile for each order."""
+    data, s, lag = plan.validation, model.system, model.start.lag
+    A, B, C, D = (np.asarray(part) for part in (s.A, s.B, s.C, s.D))
+    y = np.where(data.is_measured, data.y, 0)
+    u = np.zeros((len(y), 0)) if data.u is None else np.asarray(data.u)
+    x = np.asarray(model.start.W) @ np.concatenate([y[:lag].ravel(), u[:lag].ravel()])
+    states = np.zeros((len(y) - lag, len(x)))
+    pushed = u[lag:] @ B.T
+    for k in range(len(states)):
+        states[k] = x
+        x = A @ x + pushed[k]
+    return Candidate(name, model, np.asarray(_blocks_of(jnp.asarray(states @ C.T + u[lag:] @ D.T), data, lag)))
+
+
+def pick(found: list[Candidate]) -> Candidate:
+    """The smallest model whose validation error is not surely larger than the smallest one.
+
+    That is, larger by no more than one standard error of the mean difference over the blocks, nor by more than `TIE`:
+    what a larger model wins by less is luck of the validation part.
+
+    Source: Hastie, Tibshirani & Friedman (2009), The elements of statistical learning, section 7.10, the one-standard-
+    error rule, here of paired differences.
+    """
+    best = min(found, key=lambda c: c.validation)
+    found = [c for c in found if np.isfinite(c.validation)]
+    for one in sorted(found, key=lambda c: tree_size(eqx.filter(c.model.system, eqx.is_inexact_array))):
+        more = one.blocks - best.blocks
+        if one.validation <= TIE * best.validation and np.mean(more) <= np.std(more, ddof=1) / len(more) ** 0.5:
+            return one
+    return best
 
 
 def linear(plan: Plan) -> list[Candidate]:
-    """Linear models of several orders in closed form, the two best of them refined; best first."""
+    """Linear models of several orders in closed form, and the best of them refined; that one first."""
     found: list[Candidate] = []
-    for order in ORDERS:
+    has_inputs = plan.train.u is not None
+    for order, is_direct in [(order, direct) for order in ORDERS for direct in (False, True)[: 1 + has_inputs]]:
         if plan.lag * plan.train.y.shape[-1] <= order:
             continue  # the record is too short for this order
-        model, _ = subspace(plan.train, order, lag=plan.lag)
-        found.append(Candidate(f"linear-{order}", model, float(mean_error(model, plan.validation))))
+        model, _ = subspace(plan.train, order, lag=plan.lag, has_feedthrough=is_direct)
+        found.append(linear_candidate(f"linear-{order}{'-direct' * is_direct}", model, plan))
     if not found:
         fix = "take a longer record, or declare fewer inputs and outputs"
         raise invalid("train", f"{int(jnp.max(plan.train.length))} samples", "enough for a linear model", fix)
     ranked = sorted(found, key=lambda c: c.validation)
-    # Free parameters: the matrices; the observer stays where it is, so that few parameters are left.
-    free = lambda m: (m.system.A, m.system.B, m.system.C)
-    refined = [refine(one, plan, trainable=free) for one in ranked[:2]]
-    return sorted([*refined, *ranked], key=lambda c: c.validation)
+    return [refine(ranked[0], plan), *ranked]
 
 
-def refine(one: Candidate, plan: Plan, *, network: Any = None, trainable: Any = None) -> Candidate:
-    """The model with the best free run on the validation part, of a Levenberg-Marquardt fit that starts at this one.
+def refine(one: Candidate, plan: Plan) -> Candidate:
+    """A linear model fitted to whole records, or long windows.
 
-    Nonlinear models are fitted to windows first, then to whole records, if these are not too long. A whole record says
-    little about its start, so the start is fitted last, by itself, to many short windows.
+    The start stays as it is, here and in `bend`: a long record says little about it.
     """
-    whole = windows(plan.train, WHOLE, plan.lag)
-    stages = [Stage(whole, trainable)]
-    if network is not None:
-        short = windows(plan.train, WINDOW, plan.lag)
-        stages = [Stage(short), *stages, Stage(overlapping(plan.train, plan.lag), lambda m: m.start)]
-    best = one
-    model = one.model
-    for stage in stages:
-        loss = FreeRun() if network is None else Regularised(FreeRun(), jnp.asarray(RIDGE), network)
-        watch = KeepBest(eqx.Partial(_flipped, plan.validation), every=5, patience=25)
-        done = fit(
-            model, loss, stage.data, LevenbergMarquardt(rtol=1e-6), steps=plan.steps, key=plan.key, monitor=watch,
-            trainable=stage.trainable, progress=False, throw=False,
-        )  # fmt: skip
-        if not bool(is_successful(done.result)):
-            continue
-        model = done.value
-        now = float(mean_error(model, plan.validation))
-        if now < best.validation:
-            best = Candidate(one.name, model, now)
-    return best
+    names = ("A", "B", "C", "D") if one.name.endswith("direct") else ("A", "B", "C")
+    free = lambda m: tuple(getattr(m.system, name) for name in names)
+    return better(one, plan, windows(plan.train, WHOLE, plan.lag), FreeRun(), free)
+
+
+def bend(name: str, line: Started, plan: Plan) -> Candidate:
+    """The best model of a nonlinear class over weights and seeds: compiled once, further fits take little time."""
+    kind = KINDS[name]
+    data = windows(plan.train, WHOLE, plan.lag)
+    found: list[Candidate] = []
+    for seed in range(SEEDS):
+        model = kind.build(enlarged(line, kind.extra), jr.fold_in(plan.key, seed))
+        start = candidate(name, model, plan)
+        size = tree_size(eqx.filter(model.system, eqx.is_inexact_array))
+        tries = WORK / (data.y.size * size**2 * plan.steps)
+        for ridge in RIDGES:
+            if found and len(found) >= tries:
+                break
+            loss = Regularised(FreeRun(), jnp.asarray(ridge), kind.network)
+            found.append(better(start, plan, data, loss, lambda m: m.system))
+    return min(found, key=lambda c: c.validation)
+
+
+def restart(one: Candidate, plan: Plan) -> Candidate:
+    """The model with its start fitted by itself, to many short windows, if that helps."""
+    loss = Regularised(FreeRun(), jnp.asarray(RIDGES[0]), KINDS[one.name].network)
+    return better(one, plan, overlapping(plan.train, plan.lag), loss, lambda m: m.start)
+
+
+def better(one: Candidate, plan: Plan, data: Record, loss: Any, trainable: Any) -> Candidate:
+    """A candidate after a fit, or before it if the validation part says that this was better."""
+    watch = KeepBest(score=eqx.Partial(_flipped, plan.validation), every=5, patience=25)
+    done = fit(
+        one.model, loss, data, LevenbergMarquardt(rtol=1e-6), steps=plan.steps, key=plan.key, monitor=watch,
+        trainable=trainable, progress=False, throw=False,
+    )  # fmt: skip
+    if not bool(is_successful(done.result)):
+        return one
+    return min(candidate(one.name, done.value, plan), one, key=lambda c: c.validation)
 
 
 def _flipped(data: Record, model: Started) -> Scalar:
-    return mean_error(model, data)
+    return jnp.mean(block_errors(model, data))
 
 
 def windows(data: Record, length: int, lag: int) -> Record:
@@ -186,16 +256,28 @@ def overlapping(data: Record, lag: int) -> Record:
 
 
 def compare(plan: Plan, kinds: list[str], announce: Callable[[str], None]) -> list[Candidate]:
-    """All candidates, best on the validation part first."""
+    """All candidates: the one to pick first, the linear ones in the order of `linear`, the rest by validation error."""
     announce("linear models")
     lines = linear(plan)
-    found = list(lines)
+    bent: list[Candidate] = []
     for name in kinds:
         announce(name)
-        kind, line = KINDS[name], lines[0].model
-        if kind.extra:
-            line, _ = subspace(plan.train, line.system.A.shape[0] + kind.extra, lag=plan.lag)
-        model = kind.build(line, jr.fold_in(plan.key, len(found)))
-        start = Candidate(name, model, float(mean_error(model, plan.validation)))
-        found.append(refine(start, plan, network=kind.network))
-    return sorted(found, key=lambda c: c.validation)
+        bent.append(bend(name, lines[0].model, plan))
+    bent = sorted(bent, key=lambda c: c.validation)
+    chosen = pick([lines[0], *bent])
+    if chosen is lines[0]:
+        return [*lines, *bent]
+    return [restart(chosen, plan), *lines, *(c for c in bent if c is not chosen)]
+
+
+def enlarged(line: Started, extra: int) -> Started:
+    """The linear model with more states, which follow the others slowly and do not act yet."""
+    if not extra:
+        return line
+    s, lag = line.system, line.start.lag
+    n, m = s.B.shape
+    A = np.block([[np.asarray(s.A), np.zeros((n, extra))], [0.1 * np.ones((extra, n)) / n, 0.9 * np.eye(extra)]])
+    B = np.concatenate([np.asarray(s.B), 0.1 * np.ones((extra, m))])
+    C = np.concatenate([np.asarray(s.C), np.zeros((s.C.shape[0], extra))], axis=1)
+    system = LinearDiscrete(A, B, C, s.D, dt=s.dt)
+    return Started(system, observer(system, lag))

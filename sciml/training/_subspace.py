@@ -155,7 +155,7 @@ def _dynamics(
     """`A` and `C` from the column space of the projection: `[U_f; Z_p; Y_f] = L Q`, `L32 = Γ S Vᵀ`."""
     m = future.shape[0] - lag * outputs
     everything = np.concatenate([future[:m], past, future[m:]])
-    L = np.linalg.qr(everything.T, mode="r").T
+    L = np.asarray(np.linalg.qr(everything.T, mode="r")).T
     a, b = m, m + past.shape[0]
     U, s, _ = np.linalg.svd(L[b:, a:b], full_matrices=False)
     gamma = U[:, :order] * np.sqrt(s[:order])

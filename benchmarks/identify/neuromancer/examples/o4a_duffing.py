@@ -1,0 +1,24 @@
+"""A neural ODE of the Duffing oscillator with the phase of its force as the input: 1000 samples, 1000 steps under new
+inputs.
+"""
+
+import forced
+import jax.random as jr
+from common import Finding, judge, size_of
+
+from sciml.systems import zoo
+
+TITLE = "neural ODE, Duffing with an input"
+
+
+def run(seed: int, part: str) -> list[Finding]:
+    """Fit and judge; the seed draws everything."""
+    plant = {one.name: one for one in zoo.plants()}["duffing_control"]
+    train, held_out = jr.split(jr.key(seed))
+    recipe = forced.Recipe(20, 2, window=10, steps=(60, 40), substeps=2)
+    model = forced.fit(forced.runs(plant, train, 5, 200), recipe, seed=seed)
+    errors = judge(model, forced.runs(plant, held_out, 10, 1001), substeps=2)
+    return [
+        Finding("NMSE of free runs, new inputs", errors.nmse, 3e-4, rival=0.0031),
+        Finding("number of parameters", size_of(model), rival=13442.0),
+    ]
