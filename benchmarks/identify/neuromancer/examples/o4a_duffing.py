@@ -1,4 +1,4 @@
-"""A neural ODE of the Duffing oscillator with the phase of its force as the input: 1000 samples, 1000 steps, new inputs.
+"""A neural ODE of the Duffing oscillator, the phase of its force as the input: 1000 samples, 1000 steps, new inputs.
 
 Under these inputs the oscillator is chaotic: small errors grow 2000-fold over the 1000 steps (100 units of time). The
 rival's run of 1000 steps starts where its training began.
