@@ -51,6 +51,18 @@ def subspace(
     Raises:
         ValueError: an order that the record is too short for, uneven samples, no complete window.
 
+    Examples:
+        ```python
+        from sciml.simulation import free_run, replay
+
+        plant = sciml.systems.LinearDiscrete(A=jnp.array([[0.8]]), B=jnp.array([[0.5]]), dt=0.1)
+        u = sciml.sources.signals.steps(jax.random.key(0), 100, -1.0, 1.0, every=5)
+        blank = sciml.sources.record(y=0 * u, u=u, dt=0.1)
+        data = sciml.sources.record(y=replay(plant, jnp.zeros(1), blank).y, u=u, dt=0.1)
+        model, stats = sciml.training.subspace(data, order=1)
+        assert jnp.allclose(free_run(model, data).y, data.y[model.start.lag :], atol=1e-3)
+        ```
+
     Source: Verhaegen & Dewilde (1992), Subspace model identification, part 2, DOI 10.1080/00207179208934364; Van
     Overschee & De Moor (1996), Subspace identification for linear systems, section 4.4.2 for `B`, `D` and `x0`, DOI
     10.1007/978-1-4613-0465-4.

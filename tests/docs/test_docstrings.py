@@ -44,6 +44,8 @@ FACE = """
     metrics.identifiability metrics.whiteness metrics.input_correlation
     training.edmd training.sparse.sindy systems.models.SINDy systems.models.Polynomial systems.models.koopman
     nn.ResMLP nn.InputConvexMLP nn.PositiveDefiniteNet nn.KAN nn.FiniteBasis nn.maps.BoundedSingularValues
+    sources.record sources.stack simulation.replay losses.FreeRun losses.Regularised losses.DerivativeMatching
+    systems.models.NeuralODE systems.models.StateSpace systems.models.GreyBox training.subspace
     nn.maps.Orthogonal sources.signals.steps sources.signals.multisine sources.signals.prbs sources.signals.sine
 """.split()
 
