@@ -1,9 +1,9 @@
 """Twelve forced plants, one recipe: a neural ODE from 2000 samples, judged by free runs of 1000 steps under new inputs.
 
 The only table of held-out errors in NeuroMANCER's repository: perceptrons of four layers of 128, Euler's method, a
-curriculum; neither its data nor its seeds are told. Here twenty records of 100 samples for every plant, and at most some 600
-parameters. The Duffing oscillator and Lorenz's system are chaotic under their inputs (an error grows by exp(7.6) and
-exp(8.8) over the 1000 steps): how long a free run stays counts for them.
+curriculum; neither its data nor its seeds are told. Here twenty records of 100 samples for every plant, and at most
+some 600 parameters. The Duffing oscillator and Lorenz's system are chaotic under their inputs (an error grows by
+exp(7.6) and exp(8.8) over the 1000 steps): how long a free run stays counts for them.
 """
 
 from typing import Any
