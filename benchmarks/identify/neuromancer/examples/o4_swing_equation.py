@@ -18,7 +18,7 @@ def run(seed: int, part: str) -> list[Finding]:
     """Fit and judge; the seed draws everything."""
     plant = {one.name: one for one in zoo.plants()}["swing_equation"]
     train, held_out = jr.split(jr.key(seed))
-    model = forced.fit(forced.runs(plant, train, 10, 200), forced.Recipe(20, 1), seed=seed)
+    model = forced.fit(forced.runs(plant, train, 10, 200), forced.Recipe(20, 1, window=10, steps=(50, 20)), seed=seed)
     errors = judge(model, forced.runs(plant, held_out, 10, 2001))
     return [
         Finding("NMSE of free runs, new inputs", errors.nmse, 3e-4),
