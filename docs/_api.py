@@ -57,6 +57,8 @@ ORDER: dict[str, dict[str, str]] = {
     "metrics": {
         "Certificates": "certify Certificate suboptimality violations clopper_pearson",
         "Forecasts": "free_run FreeRun rmse nrmse r2",
+        "Tests of residuals": "whiteness input_correlation CorrelationTest",
+        "Identifiability": "identifiability sensitivities Identifiability Direction",
         "Uncertainty": "covariance sample_parameters",
     },
     "sources": {
@@ -94,7 +96,19 @@ ORDER: dict[str, dict[str, str]] = {
         "Networks": "RCNetwork five_rooms Gravitation four_bodies Boids",
         "Buildings": "single_zone single_zone_record single_zone_weather",
     },
-    "simulation": {"Run": "simulate rollout", "Inputs": "ZeroOrderHold Linear Cubic"},
+    "systems.models": {
+        "Equations": "GreyBox NeuralODE NetworkODE Lagrangian Hamiltonian PortHamiltonian LiquidTimeConstant",
+        "Discrete time": "StateSpace HammersteinWiener Recurrent",
+        "Parts of mechanics and networks": "CholeskyMatrix separable Separable Gates edges_of prune",
+    },
+    "simulation": {
+        "Run": "simulate rollout replay free_run",
+        "Inputs": "ZeroOrderHold Linear Cubic",
+        "Observers": "KalmanFilter ExtendedKalmanFilter MovingHorizon steady_state SteadyKalmanFilter",
+        "States of a record": "filter_states smooth_states estimate_states",
+        "What comes back": "Gaussian Filtered Smoothed Estimated Window",
+    },
+    "policies": {"Policies": "OutputFeedback"},
     "storage": {"Files": "save load read_header"},
     "core": {"What comes back": "Solution Trajectory", "How it ended": "RESULTS is_successful message tally"},
 }

@@ -6,6 +6,7 @@ from ._abstract import (
     Report as Report,
 )
 from ._augmented_lagrangian import AugmentedLagrangian as AugmentedLagrangian, Multipliers as Multipliers
+from ._derivative_matching import DerivativeMatching as DerivativeMatching, Slopes as Slopes
 from ._free_run import FreeRun as FreeRun, OneStep as OneStep
 from ._koopman import KoopmanErrors as KoopmanErrors
 from ._least_squares import LeastSquares as LeastSquares, Mean as Mean

@@ -35,6 +35,14 @@ class FreeRun(AbstractLeastSquares):
 
     Source: Forgione & Piga (2021), Continuous-time system identification with neural networks: model structures and
     fitting criteria, DOI 10.1016/j.ejcon.2021.01.008, equations (6) and (12).
+
+    Examples:
+        ```python
+        halve = sciml.systems.LinearDiscrete(A=0.5 * jnp.eye(1), B=jnp.zeros((1, 1)), dt=1.0)
+        data = sciml.sources.record(y=[1.0, 0.6, 0.25], u=jnp.zeros(3), dt=1.0)
+        loss = sciml.losses.FreeRun()
+        assert jnp.isclose(loss(halve, data), 0.5 * 0.1**2 / 2)  # the first sample is given
+        ```
     """
 
     horizon: Scalar | None = None

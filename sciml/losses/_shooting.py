@@ -54,7 +54,7 @@ def segments(data: Record, length: int | None = None, *, weight: Float[Array, ".
         starts = range(0, last, last if length is None else length)
         for start in starts:
             stop = min(start + starts.step, last)
-            cut = lambda leaf, a=start, b=stop: None if leaf is None else leaf[a : b + 1]
+            cut: Any = lambda leaf, a=start, b=stop: None if leaf is None else leaf[a : b + 1]
             parts.append(
                 Record(cut(one.t), cut(one.u), cut(one.y), cut(one.is_measured), jnp.asarray(stop + 1 - start))
             )

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from ..core import as_floats, invalid, one_at_a_time
@@ -131,15 +132,15 @@ def input_correlation(
     """
     e, mask = _residuals(residual, is_measured)
     _check_lags(lags, e.shape[0])
-    u = as_floats(u, "u").astype(e.dtype)
-    if u.shape[0] != e.shape[0]:
-        raise invalid(
-            "u", f"{u.shape[0]} samples", f"{e.shape[0]}, as many as residuals", "give one input per residual"
-        )
-    _check_finite(u, jnp.ones(u.shape, bool), "u")
+    inputs = as_floats(u, "u").astype(e.dtype)
+    if inputs.shape[0] != e.shape[0]:
+        fix = "give one input per residual"
+        raise invalid("u", f"{inputs.shape[0]} samples", f"{e.shape[0]}, as many as residuals", fix)
+    every = jnp.ones(inputs.shape, bool)
+    _check_finite(inputs, every, "u")
     z = _quantile(confidence, e.dtype)
-    per_input = lambda e, m, u: _per_channel(lambda v, _: _cross(e, m, v, lags, z), u, jnp.ones(u.shape, bool))
-    return _per_channel(lambda e, m: per_input(e, m, u), e, mask)
+    per_input = lambda e, m: _per_channel(lambda v, _: _cross(e, m, v, lags, z), inputs, every)
+    return _per_channel(per_input, e, mask)
 
 
 @partial(jax.jit, static_argnums=(2, 3))
@@ -226,7 +227,7 @@ def _residuals(residual: ArrayLike, is_measured: object) -> tuple[Array, Array]:
 
 def _check_finite(values: Array, mask: Array, argument: str) -> None:
     is_sound = jnp.all(jnp.isfinite(values) | ~mask)
-    if not isinstance(is_sound, jax.core.Tracer) and not bool(is_sound):
+    if not isinstance(is_sound, Tracer) and not bool(is_sound):
         got = "entries that are NaN or infinite"
         raise invalid(argument, got, "finite numbers", "mark missing samples in `is_measured`; cut a run that diverged")
 

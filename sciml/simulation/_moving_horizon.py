@@ -106,10 +106,10 @@ class MovingHorizon(AbstractObserver):
         for name, value in (("horizon", horizon), ("max_steps", max_steps)):
             if value < 1:
                 raise invalid(name, value, "an integer >= 1", "give the number of steps")
-        tol = float(jnp.finfo(start.mean.dtype).eps) ** 0.5 if tol is None else tol
-        if not tol > 0:
+        if tol is not None and not tol > 0:
             raise invalid("tol", tol, "a number > 0", "leave it out")
-        self.system, self.start, self.horizon, self.max_steps, self.tol = system, start, horizon, max_steps, tol
+        self.system, self.start, self.horizon, self.max_steps = system, start, horizon, max_steps
+        self.tol = float(jnp.finfo(start.mean.dtype).eps) ** 0.5 if tol is None else tol
         self.process, self.measurement = noises(system, process, measurement, start, inputs)
         self.inputs = inputs
 
@@ -169,12 +169,12 @@ class MovingHorizon(AbstractObserver):
         post = corrected(window.arrival, innovation, H, self.measurement, window.is_measured[0]).posterior
         ahead, F = value_and_slope(lambda x: self.system.step(window.t, x, u), x)
         arrival = Gaussian(ahead + F @ (post.mean - x), symmetric(F @ post.cov @ F.T + self.process))
-        shift = lambda leaf: None if leaf is None else jnp.concatenate([leaf[1:], jnp.zeros_like(leaf[:1])])
+        shift = lambda leaf: jnp.concatenate([leaf[1:], jnp.zeros_like(leaf[:1])])
         return Window(
             t=window.t + self.system.dt.astype(window.t.dtype),
             arrival=arrival,
             y=shift(window.y),
-            u=shift(window.u),
+            u=None if window.u is None else shift(window.u),
             is_measured=shift(window.is_measured),
             last=window.last,
             states=shift(window.states),

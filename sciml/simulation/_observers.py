@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from sciml.core import cholesky, invalid, one_at_a_time, wrong_type
@@ -269,7 +270,7 @@ def steady_state(observer: KalmanFilter, *, doublings: int = 40) -> SteadyKalman
     start = (A.T, C.T @ solve(V, C), observer.process)
     (_, _, P), _ = jax.lax.scan(double, start, None, length=doublings)
     gain = solve(C @ P @ C.T + V, C @ P).T
-    if not isinstance(gain, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(gain))):
+    if not isinstance(gain, Tracer) and not bool(jnp.all(jnp.isfinite(gain))):
         fix = "let every state that does not decay be seen in the outputs, and give it process noise"
         raise invalid("observer", "a filter without steady state", "a detectable system", fix)
     return SteadyKalmanFilter(observer.system, gain, Gaussian(observer.start.mean, P))
@@ -307,7 +308,7 @@ def noises(
         got = f"a state {after} and an output {y} after a mean of shape {x.shape}"
         raise invalid("system", got, "vectors, and as many states as in `start`", "let `output` return a vector")
     V = as_covariance(measurement, y.shape[0], "measurement", dtype)
-    if not isinstance(V, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(cholesky(V)))):
+    if not isinstance(V, Tracer) and not bool(jnp.all(jnp.isfinite(cholesky(V)))):
         fix = "give every output a noise, however small"
         raise invalid("measurement", f"variances {jnp.diagonal(V)}", "a positive definite covariance", fix)
     return as_covariance(process, x.size, "process", dtype), V

@@ -77,7 +77,7 @@ def replay(
     if isinstance(system, AbstractContinuousSystem):
         stepper = _Between(jnp.ones((), t.dtype), system, in_both_modes(method), substeps, is_interpolated)
     else:
-        stepper = _Counted(system.dt, system)
+        stepper = _Counted(jnp.asarray(system.dt), system)
     run = rollout(stepper, _given, x0, interval)
     y = jax.vmap(system.output)(t, run.x, u)
     return Trajectory(t=t, x=run.x, u=u, y=y, result=run.result, lost=run.lost)

@@ -252,7 +252,8 @@ def _times(t: Any, dt: Any, steps: int) -> np.ndarray:
 
 def _map(function: Any, *trees: Record) -> Record:
     leaves = [(r.t, r.u, r.y, r.is_measured, r.length) for r in trees]
-    return Record(*(None if parts[0] is None else function(*parts) for parts in zip(*leaves, strict=True)))
+    mapped: list[Any] = [None if parts[0] is None else function(*parts) for parts in zip(*leaves, strict=True)]
+    return Record(*mapped)
 
 
 def _pad(data: Record, longest: int) -> Record:

@@ -12,9 +12,9 @@ import numpy as np
 from ..core import invalid
 from ..metrics import input_correlation, whiteness
 from ..simulation import free_run
-from ..sources import read_csv, Record, record, scale_records, split_time
+from ..sources import read_csv, Record, record, scale_records, Scaling, split_time
 from ..storage import load
-from ..systems.models import scaled, Started
+from ..systems.models import Encoder, scaled, Started
 from . import _identify_models as models
 from ._study import AbstractStudy, argument, option, Run
 
@@ -132,7 +132,7 @@ def identify(
     best = ranking[0]
     line = next(one for one in ranking if one.name.startswith("linear"))
     announce("test")
-    final, linear = (scaled(one.model, scaling) for one in (best, line))
+    final, linear = _in_units(best.model, scaling), _in_units(line.model, scaling)
     size = np.asarray(scaling.y.scale)
     run = _free_run(final, test)
     per = lambda values: {name: _number(v) for name, v in zip(names[1], np.asarray(values), strict=True)}
@@ -151,7 +151,7 @@ def identify(
         "samples": {"train": length, "test": int(test.length)},
         "candidates": {one.name: {"validation": _number(one.validation)} for one in reversed(ranking)},
         "architecture": {
-            "name": best.name, "order": int(best.model.start.W.shape[0]), "inputs": len(names[0]),
+            "name": best.name, "order": _order(best.model), "inputs": len(names[0]),
             "outputs": len(names[1]), "lag": lag, "dt": float(train.t[1] - train.t[0]),
         },
         "fitted": final,
@@ -178,6 +178,19 @@ def load_identified(folder: str | Path) -> Started:
     ones = lambda n: np.arange(2.0)[:, None] * np.ones(n)
     like = scale_records(record(ones(shape["outputs"]), ones(shape["inputs"]) if shape["inputs"] else None, dt=1.0))
     return load(folder / "model.sciml", scaled(inner, like))
+
+
+def _in_units(model: Started, scaling: Scaling) -> Started:
+    """The fitted model in physical units, with its start."""
+    whole = scaled(model, scaling)
+    assert isinstance(whole, Started)
+    return whole
+
+
+def _order(model: Started) -> int:
+    """The number of states."""
+    assert isinstance(model.start, Encoder)
+    return int(model.start.W.shape[0])
 
 
 def _residual_tests(model: Started, data: Record, names: Any) -> dict[str, Any]:

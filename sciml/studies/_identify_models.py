@@ -81,7 +81,7 @@ def state_space(linear: Started, key: PRNGKeyArray, *, width: int) -> Started:
     return Started(inner, observer(system, linear.start.lag, width=width, key=jr.fold_in(key, 1)))
 
 
-def _bends(model: Started) -> Any:
+def _bends(model: Any) -> Any:
     return model.system.f, model.system.g, model.start.network
 
 
@@ -109,7 +109,7 @@ def error(model: Started, data: Record) -> Float[Array, " output"]:
     lag = model.start.lag
     counts = data.is_measured[:, lag:]
     squares = jnp.sum(jnp.where(counts, runs.y - data.y[:, lag:], 0) ** 2, axis=(0, 1))
-    root = jnp.sqrt(squares / jnp.maximum(jnp.sum(counts, axis=(0, 1)), 1))
+    root = jnp.sqrt(squares / jnp.maximum(jnp.sum(counts, axis=(0, 1)), 1).astype(squares.dtype))
     return jnp.where(jnp.any(runs.lost > 0) | ~jnp.isfinite(root), jnp.inf, root)
 
 
@@ -123,7 +123,7 @@ def block_errors(model: Started, data: Record) -> Float[Array, " block"]:
 def blocks_of(y: Any, data: Record, lag: int) -> Float[Array, " block"]:
     """Mean squared errors in blocks, scaled so that their mean is the mean over all measured samples."""
     counts = data.is_measured[lag:]
-    squares = jnp.where(counts, y - data.y[lag:], 0) ** 2 / jnp.maximum(jnp.mean(counts, axis=0), 1e-9)
+    squares = jnp.where(counts, y - data.y[lag:], 0) ** 2 / jnp.maximum(jnp.mean(counts.astype(y.dtype), axis=0), 1e-9)
     length = squares.shape[0]
     count = min(BLOCKS, length)
     edges = np.linspace(0, length, count + 1).astype(int)
@@ -139,7 +139,7 @@ def candidate(name: str, model: Started, plan: Plan) -> Candidate:
     return Candidate(name, model, np.asarray(block_errors(model, plan.validation)))
 
 
-def linear_candidate(name: str, model: Started, plan: Plan) -> Candidate:
+def linear_candidate(name: str, model: Any, plan: Plan) -> Candidate:
     """`candidate` of a linear model, simulated in NumPy: nothing to compile for each order."""
     data, s, lag = plan.validation, model.system, model.start.lag
     A, B, C, D = (np.asarray(part) for part in (s.A, s.B, s.C, s.D))
@@ -177,10 +177,9 @@ def linear(plan: Plan) -> list[Candidate]:
     found: list[Candidate] = []
     has_inputs = plan.train.u is not None
     for order, is_direct in [(order, direct) for order in ORDERS for direct in (False, True)[: 1 + has_inputs]]:
-        try:
-            model, _ = subspace(plan.train, order, lag=plan.lag, has_feedthrough=is_direct)
-        except ValueError:
+        if plan.lag * plan.train.y.shape[-1] <= order:
             continue  # the record is too short for this order
+        model, _ = subspace(plan.train, order, lag=plan.lag, has_feedthrough=is_direct)
         found.append(linear_candidate(f"linear-{order}{'-direct' * is_direct}", model, plan))
     if not found:
         fix = "take a longer record, or declare fewer inputs and outputs"
@@ -225,7 +224,7 @@ def restart(one: Candidate, plan: Plan) -> Candidate:
 
 def better(one: Candidate, plan: Plan, data: Record, loss: Any, trainable: Any) -> Candidate:
     """A candidate after a fit, or before it if the validation part says that this was better."""
-    watch = KeepBest(eqx.Partial(_flipped, plan.validation), every=5, patience=None)
+    watch = KeepBest(score=eqx.Partial(_flipped, plan.validation), every=5, patience=None)
     done = fit(
         one.model, loss, data, LevenbergMarquardt(rtol=1e-6), steps=plan.steps, key=plan.key, monitor=watch,
         trainable=trainable, progress=False, throw=False,

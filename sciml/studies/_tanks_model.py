@@ -74,6 +74,7 @@ def simulate(coordinates: Any, x0: Float[Array, "4"], u: Float[Array, " time"], 
 
 def segment(coordinates: Any, x0: Float[Array, "4"], piece: sources.Record, dt: Any) -> tuple[Any, Any]:
     """Sensor readings at all samples of a segment, and the state at its last one."""
+    assert piece.u is not None
     y, end = simulate(coordinates, x0, piece.u[:-1, 0], dt)
     last = plant(coordinates).output(0.0, end, None)
     return jnp.append(y, last)[:, None], end

@@ -1,6 +1,7 @@
 """Training: `fit`, ensembles, transformed parameters, monitors, checkpoints and Levenberg-Marquardt."""
 
 from . import sparse as sparse
+from ._curriculum import curriculum as curriculum
 from ._edmd import dmd as dmd, edmd as edmd, KoopmanStats as KoopmanStats
 from ._ensemble import ensemble as ensemble, EnsembleStats as EnsembleStats, pick_member as pick_member
 from ._first_order import FitStats as FitStats

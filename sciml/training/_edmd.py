@@ -84,6 +84,16 @@ def edmd(library: AbstractLibrary, data: Record, *, rank: int | None = None) -> 
 
     Gradient: none.
 
+    Examples:
+        ```python
+        from sciml.systems.models import Functions
+
+        x = jnp.array([[0.9**k, 0.5**k + 0.81**k] for k in range(20)])  # x1 - x0² decays by 0.5, x0² by 0.81
+        library = Functions(lambda x, u: jnp.stack([x[0], x[1], x[0] ** 2]), ["x0", "x1", "x0²"])
+        found = sciml.training.edmd(library, sciml.sources.record(x, dt=1.0))
+        assert jnp.allclose(jnp.sort(found.stats.eigenvalues.real), jnp.array([0.5, 0.81, 0.9]), atol=1e-3)
+        ```
+
     Source: Williams, Kevrekidis and Rowley (2015), A data-driven approximation of the Koopman operator, J. Nonlinear
     Sci. 25, doi:10.1007/s00332-015-9258-5; inputs: Korda and Mezić (2018), Automatica 93,
     doi:10.1016/j.automatica.2018.03.046; residuals: Colbrook and Townsend (2024), Rigorous data-driven computation of

@@ -51,6 +51,18 @@ def subspace(
     Raises:
         ValueError: an order that the record is too short for, uneven samples, no complete window.
 
+    Examples:
+        ```python
+        from sciml.simulation import free_run, replay
+
+        plant = sciml.systems.LinearDiscrete(A=jnp.array([[0.8]]), B=jnp.array([[0.5]]), dt=0.1)
+        u = sciml.sources.signals.steps(jax.random.key(0), 100, -1.0, 1.0, every=5)
+        blank = sciml.sources.record(y=0 * u, u=u, dt=0.1)
+        data = sciml.sources.record(y=replay(plant, jnp.zeros(1), blank).y, u=u, dt=0.1)
+        model, stats = sciml.training.subspace(data, order=1)
+        assert jnp.allclose(free_run(model, data).y, data.y[model.start.lag :], atol=1e-3)
+        ```
+
     Source: Verhaegen & Dewilde (1992), Subspace model identification, part 2, DOI 10.1080/00207179208934364; Van
     Overschee & De Moor (1996), Subspace identification for linear systems, section 4.4.2 for `B`, `D` and `x0`, DOI
     10.1007/978-1-4613-0465-4.
@@ -131,10 +143,10 @@ def _windows(records: list[Record], lag: int) -> tuple[np.ndarray, np.ndarray]:
         signals = np.asarray(one.y if one.u is None else jnp.concatenate([one.u, one.y], axis=1))
         complete = np.all(np.asarray(one.is_measured), axis=1)
         count = signals.shape[0] - 2 * lag + 1
-        if count < 1:
-            continue
-        index = np.arange(count)[:, None] + np.arange(2 * lag)
+        index = np.arange(max(count, 0))[:, None] + np.arange(2 * lag)
         index = index[np.all(complete[index], axis=1)]
+        if not len(index):
+            continue
         cut = signals[index]
         past.append(cut[:, :lag].reshape(len(index), -1))
         m = 0 if one.u is None else one.u.shape[1]
@@ -155,7 +167,7 @@ def _dynamics(
     """`A` and `C` from the column space of the projection: `[U_f; Z_p; Y_f] = L Q`, `L32 = Γ S Vᵀ`."""
     m = future.shape[0] - lag * outputs
     everything = np.concatenate([future[:m], past, future[m:]])
-    L = np.linalg.qr(everything.T, mode="r").T
+    L = np.asarray(np.linalg.qr(everything.T, mode="r")).T
     a, b = m, m + past.shape[0]
     U, s, _ = np.linalg.svd(L[b:, a:b], full_matrices=False)
     gamma = U[:, :order] * np.sqrt(s[:order])

@@ -23,7 +23,8 @@ BLOCK = re.compile(r"^```python[ ]*\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 
 def is_folder(top: str, name: str) -> bool:
     """Whether a name is a public folder inside a folder, such as `systems.zoo`."""
-    return name[0] != "_" and hasattr(getattr(getattr(sciml, top), name), "__path__")
+    value = getattr(getattr(sciml, top), name)
+    return hasattr(value, "__path__") and value.__name__ == f"sciml.{top}.{name}"  # other packages are imported there
 
 
 TOP = [name for name in dir(sciml) if inspect.ismodule(getattr(sciml, name))]
@@ -38,8 +39,13 @@ FACE = """
     solvers.solve solvers.solve_batch solvers.InteriorPoint solvers.InteriorPointQP solvers.SQP solvers.ADMM
     solvers.BoxNewton training.fit losses.Penalty losses.AugmentedLagrangian losses.LeastSquares metrics.certify
     sources.Uniform sources.Sampled sources.Minibatches sources.Windows sources.Fixed nn.TreeMLP nn.BoundedMLP
-    simulation.simulate simulation.rollout storage.save training.LevenbergMarquardt
+    simulation.simulate simulation.rollout storage.save training.LevenbergMarquardt simulation.KalmanFilter
+    simulation.ExtendedKalmanFilter simulation.MovingHorizon simulation.filter_states policies.OutputFeedback
+    metrics.identifiability metrics.whiteness metrics.input_correlation
+    training.edmd training.sparse.sindy systems.models.SINDy systems.models.Polynomial systems.models.koopman
     nn.ResMLP nn.InputConvexMLP nn.PositiveDefiniteNet nn.KAN nn.FiniteBasis nn.maps.BoundedSingularValues
+    sources.record sources.stack simulation.replay losses.FreeRun losses.Regularised losses.DerivativeMatching
+    systems.models.NeuralODE systems.models.StateSpace systems.models.GreyBox training.subspace
     nn.maps.Orthogonal sources.signals.steps sources.signals.multisine sources.signals.prbs sources.signals.sine
 """.split()
 

@@ -18,6 +18,7 @@ from sciml.losses import (
     AbstractLoss,
     AbstractNorm,
     AugmentedLagrangian,
+    DerivativeMatching,
     FreeRun,
     L1,
     L2,
@@ -30,12 +31,13 @@ from sciml.losses import (
     Regularised,
     segments,
     Shot,
+    Slopes,
     Smooth,
 )
 from sciml.programs import Program
 from sciml.sources import Batch, Fixed, record, stack
 from sciml.storage import load, save
-from sciml.systems import AbstractDiscreteSystem
+from sciml.systems import AbstractContinuousSystem, AbstractDiscreteSystem
 from tests.laws.registries import assert_equal, cast, public
 
 
@@ -46,6 +48,15 @@ class Gain(eqx.Module):
 
     def __call__(self, p):
         return self.gain * p
+
+
+class Relaxing(AbstractContinuousSystem):
+    """`dx/dt = gain (u - x)`."""
+
+    gain: Array
+
+    def vector_field(self, t: Any, x: Array, u: Array) -> Array:
+        return self.gain * (u - x)
 
 
 class Member(NamedTuple):
@@ -77,6 +88,9 @@ POINTS = np.array([[1.0, 0.5], [2.0, -3.0], [0.4, 0.1]])
 GAIN = Gain(jnp.asarray(0.7))
 U = np.sin(np.arange(12.0)).reshape(3, 4)
 RECORDS = stack([record(0.5 * one, one, dt=1.0) for one in U])
+SLOPES = Slopes(
+    jnp.arange(4.0), jnp.asarray(U[0][:, None]), jnp.asarray(U[1][:, None]), jnp.asarray(U[2][:, None]), jnp.ones(4)
+)
 RELAXATION = Relaxation(jnp.asarray(0.7), jnp.asarray(1.0))
 LOSSES = {
     "Mean": Member(Mean(lambda model, p: jnp.sum((model(p) - 1.0) ** 2)), GAIN, POINTS),
@@ -87,6 +101,7 @@ LOSSES = {
     "FreeRun": Member(FreeRun(horizon=jnp.arange(3)[2]), RELAXATION, RECORDS),
     "OneStep": Member(OneStep(weight=jnp.array([2.0])), RELAXATION, RECORDS),
     "Regularised": Member(Regularised(FreeRun(), jnp.array(0.3), lambda m: m.gain - 1.0), RELAXATION, RECORDS),
+    "DerivativeMatching": Member(DerivativeMatching(jnp.array([2.0])), Relaxing(jnp.asarray(0.7)), SLOPES),
     "MultipleShooting": Member(
         MultipleShooting(jnp.asarray(2.0)), Shot(RELAXATION, jnp.full((6, 1), 0.1)), segments(RECORDS, 2), order=False
     ),

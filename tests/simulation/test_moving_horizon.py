@@ -1,4 +1,4 @@
-"""Moving-horizon estimation: Kalman filter and smoother on linear systems; better than the extended filter; errors."""
+"""Moving-horizon estimation: Kalman filter and smoother on linear systems; bad starts; derivatives; errors."""
 
 from typing import Any
 

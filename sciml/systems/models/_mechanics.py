@@ -269,7 +269,7 @@ def _checked(matrix: Any, argument: str) -> Any:
 
 def _at(matrix: Any, q: Array) -> Array:
     """A matrix at `q`, constant or a function."""
-    return matrix(q) if callable(matrix) else matrix
+    return jnp.asarray(matrix(q) if callable(matrix) else matrix)
 
 
 def _dissipated(root: Matrix, q: Array, v: Array) -> Array:

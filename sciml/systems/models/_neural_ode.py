@@ -18,6 +18,15 @@ class NeuralODE(AbstractContinuousSystem):
     smooth, so that fixed-step methods keep their order; scale the data (`scaled`), and give `rate` the order of the
     fastest time constant's inverse, so that the network's outputs are of order one.
 
+    Examples:
+        ```python
+        from sciml.systems.models import NeuralODE
+
+        model = NeuralODE(state_size=2, input_size=1, key=jax.random.key(0))
+        data = sciml.sources.record(y=jnp.zeros((5, 2)), u=jnp.ones(5), t=[0.0, 0.1, 0.3, 0.4, 0.6])
+        assert sciml.simulation.free_run(model, data).y.shape == (5, 2)
+        ```
+
     Source: Chen et al. (2018), Neural ordinary differential equations, equation (1), arXiv:1806.07366.
     """
 

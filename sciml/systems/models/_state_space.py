@@ -25,6 +25,16 @@ class StateSpace(AbstractDiscreteSystem):
     `training.subspace`, and the fit can only improve on the linear model. `Started(model, Encoder(...))` finds the
     initial state of every window.
 
+    Examples:
+        ```python
+        from sciml.systems.models import Encoder, Started, StateSpace
+
+        system = StateSpace(3, 1, 1, dt=0.1, key=jax.random.key(0))
+        model = Started(system, Encoder(3, 1, 1, lag=6, key=jax.random.key(1)))
+        data = sciml.sources.record(y=jnp.zeros(20), u=jnp.ones(20), dt=0.1)
+        assert sciml.simulation.free_run(model, data).y.shape == (14, 1)
+        ```
+
     Source: Schoukens (2021), Improved initialization of state-space artificial neural networks, arXiv:2103.14516, for
     the linear part beside the networks; Beintema, Toth & Schoukens (2023), Deep subspace encoders for nonlinear system
     identification, DOI 10.1016/j.automatica.2023.111210, for the encoder.

@@ -95,7 +95,8 @@ class ErrorsInVariables(AbstractSparse):
         )
         joint = again(joint, joint.coefficients, everything)
         best, path = search(again, joint, samples, self.exchanges)
-        return best.joint.coefficients, SparseStats(
+        is_sound = np.isfinite(best.criterion)
+        return jnp.where(is_sound, best.joint.coefficients, jnp.nan), SparseStats(
             deviation=_deviation(best.joint, best.is_active),
             inclusion=jnp.asarray(best.is_active).astype(noise.dtype),
             noise=noise,
@@ -107,7 +108,9 @@ class ErrorsInVariables(AbstractSparse):
 
 
 def _regression(terms: np.ndarray, rates: np.ndarray, chain: Chain) -> np.ndarray:
-    """Least squares of the smoothed rates on all terms, in the scaling of the terms."""
+    """Least squares of the smoothed rates on all terms, in the scaling of the terms; NaN if these are not finite."""
+    if not np.all(np.isfinite(terms)):
+        return np.full((terms.shape[1], rates.shape[1]), np.nan)
     linked = np.asarray(chain.is_linked)
     rows = np.flatnonzero(np.append(linked, False) | np.append(False, linked))
     scale = np.linalg.norm(terms[rows], axis=0)
@@ -118,7 +121,7 @@ def _regression(terms: np.ndarray, rates: np.ndarray, chain: Chain) -> np.ndarra
 def _deviation(joint: Joint, is_active: np.ndarray) -> Array:
     """Of the kept coefficients, from the inverse of their block of the reduced system: `J` has the scale of χ²."""
     kept = np.flatnonzero(is_active.ravel())
-    matrix = np.asarray(joint.matrix)[np.ix_(kept, kept)]
+    matrix = np.nan_to_num(np.asarray(joint.matrix)[np.ix_(kept, kept)])
     deviation = np.zeros(is_active.size, matrix.dtype)
     deviation[kept] = np.sqrt(np.maximum(np.diag(np.linalg.pinv(matrix, hermitian=True)), 0))
     return jnp.asarray(deviation.reshape(is_active.shape))

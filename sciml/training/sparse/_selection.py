@@ -44,14 +44,16 @@ def criterion(value: float, active: int, terms: int, samples: int) -> float:
 
 
 def search(refit: Refit, joint: Joint, samples: int, exchanges: int) -> tuple[Visit, list[Visit]]:
-    """The best model found, and the models along the elimination, from the full one down."""
+    """The best model found, and those along the elimination, from the full one down; only that if it is not finite."""
     shape, terms = joint.coefficients.shape, joint.coefficients.size
     full = np.ones(terms, bool)
-    visit = lambda joint, on: Visit(
-        on.reshape(shape), joint, criterion(float(joint.value), int(on.sum()), terms, samples)
-    )
+    # A fit that is not finite has lost.
+    value = lambda joint: float(joint.value) if np.all(np.isfinite(joint.matrix)) else np.inf
+    visit = lambda joint, on: Visit(on.reshape(shape), joint, criterion(value(joint), int(on.sum()), terms, samples))
     path = [visit(joint, full)]
     best = path[0]
+    if not np.isfinite(best.criterion):
+        return best, path
     while path[-1].is_active.sum() > 1 and path[-1].criterion <= best.criterion + MARGIN:
         on, guess = _weakest(path[-1].joint, path[-1].is_active.ravel())
         path.append(visit(refit(path[-1].joint, guess.reshape(shape), on.reshape(shape)), on))
@@ -65,8 +67,8 @@ def search(refit: Refit, joint: Joint, samples: int, exchanges: int) -> tuple[Vi
 def _weakest(joint: Joint, on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The active terms without the weakest, and their predicted coefficients."""
     on, kept = on.copy(), np.flatnonzero(on)
-    coefficients = np.asarray(joint.coefficients).ravel()[kept]
-    covariance = _inverse(np.asarray(joint.matrix)[np.ix_(kept, kept)])
+    coefficients = np.asarray(joint.coefficients, float).ravel()[kept]
+    covariance = _inverse(np.asarray(joint.matrix, float)[np.ix_(kept, kept)])
     is_first = True
     while kept.size > 1:
         statistic = coefficients**2 / np.maximum(np.diag(covariance), 1e-300)
@@ -90,8 +92,8 @@ def _exchanged(
 ) -> Visit | None:
     """A better neighbour of the best model: one term less, more, or exchanged; None if no promising one is better."""
     joint, on = best.joint, best.is_active.ravel()
-    M, b = np.asarray(joint.matrix), np.asarray(joint.gradient)
-    c = np.asarray(joint.coefficients).ravel()
+    M, b = np.asarray(joint.matrix, float), np.asarray(joint.gradient, float)
+    c = np.asarray(joint.coefficients, float).ravel()
     right = M @ c - b
     options = []
     inside, outside = np.flatnonzero(on), np.flatnonzero(~on)

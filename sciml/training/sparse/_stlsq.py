@@ -130,6 +130,7 @@ class Bagging(AbstractSparse):
         kept = jnp.where(is_active & is_kept, coefficients, jnp.nan)
         middle = jnp.where(is_kept, jnp.nanmedian(jnp.where(is_kept, kept, 0), axis=0), 0)
         spread = jnp.where(is_kept, jnp.nanstd(jnp.where(is_kept, kept, 0), axis=0), 0)
+        middle = jnp.where(jnp.all(jnp.isfinite(coefficients)), middle, jnp.nan)
         return middle, SparseStats(spread, inclusion, rows.noise)
 
 
@@ -149,6 +150,7 @@ def _stlsq(
         body = lambda _, is_active: is_active & keeps(is_active)
         is_active = jax.lax.fori_loop(0, rounds, body, jnp.ones(right.shape, bool))
         z, variance = _masked_fit(gram, right, is_active, ridge)
+        z = jnp.where(jnp.all(jnp.isfinite(gram)) & jnp.all(jnp.isfinite(right)), z, jnp.nan)  # not silently no terms
         free = jnp.maximum(rows - jnp.sum(is_active.astype(A.dtype)), 1)
         residual = jnp.sum((A @ z - b) ** 2) / free
         return z / scale, is_active, jnp.where(is_active, jnp.sqrt(residual * variance), 0) / scale

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from sciml.core import is_successful
+from sciml.core import is_successful, RESULTS
 from sciml.sources import Record, record, stack
-from sciml.systems.models import Fourier, Polynomial
+from sciml.systems.models import Fourier, Functions, Polynomial
 from sciml.training.sparse import Bagging, Derivatives, ErrorsInVariables, sindy, STLSQ, WeakForm
 from sciml.training.sparse._arrow import Arrow, eliminate
 from sciml.training.sparse._chain import chain_of
 from sciml.training.sparse._selection import criterion
 from sciml.training.sparse._smooth import smooth
+from tests.laws.registries import cast
 
 
 def flow(field, x0, t):
@@ -199,6 +200,23 @@ def test_ensembles_tell_which_terms_are_in_doubt():
 
 
 # --------------------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize("method", [STLSQ(0.1), Bagging(STLSQ(0.1), members=3), ErrorsInVariables()])
+def test_terms_that_overflow_are_a_result_not_a_model(method):
+    library = Functions(lambda x, u: jnp.exp(1e3 * jnp.abs(x)), ["a", "b", "c"])
+    found = sindy(library, thomas(), method, key=jr.key(0))
+    assert found.result == RESULTS.diverged
+    assert bool(jnp.all(found.value.coefficients == 0))
+
+
+@pytest.mark.slow
+def test_single_precision_finds_the_terms():
+    """Its floor of the noise, 0.25 % of the states, lies below the 5 % here."""
+    single = cast(springs(), jnp.float32)
+    found = sindy(Polynomial(3), single, ErrorsInVariables())
+    assert found.value.coefficients.dtype == jnp.float32
+    assert np.array_equal(np.asarray(found.value.coefficients) != 0, SPRING != 0)
 
 
 @pytest.mark.parametrize(
