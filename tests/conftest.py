@@ -1,5 +1,6 @@
 """What all tests share: float64, strict promotion, fixed keys, measured data where there is any."""
 
+import gc
 import os
 
 # Before NumPy and SciPy load it: OpenBLAS's own threads and those of XLA would fight for the same cores.
@@ -48,6 +49,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_configure(config: pytest.Config) -> None:
     """Counts CPU seconds."""
     config.pluginmanager.register(Budgets(config), "sciml-budgets")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_compiled() -> Iterator[None]:
+    """Forgets compiled functions after a file once they hold much of the memory maps that Linux allows a process.
+
+    Every compiled function takes a few maps. A process that runs most of the suite would need more than the usual
+    65,530, and the compiler would then end it.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > 25_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

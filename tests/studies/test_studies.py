@@ -70,7 +70,7 @@ def test_without_a_study_they_are_listed(capsys, toy, arguments):
     assert main(arguments) == 0
     told = capsys.readouterr().out
     assert told.strip() == overview()
-    assert "  tanks  identify, control and certify" in told and "  toy    double a number" in told
+    assert "  tanks     identify, control and certify" in told and "  toy       double a number" in told
 
 
 def test_the_list_needs_no_jax():
@@ -84,7 +84,7 @@ def test_the_list_needs_no_jax():
 def test_an_unknown_study_is_named(capsys, name, fix):
     assert main([name]) == 2
     error = capsys.readouterr().err
-    assert f"got `{name}`; expected a study: tanks" in error and fix in error
+    assert f"got `{name}`; expected a study: identify, tanks" in error and fix in error
 
 
 def test_options_come_from_the_fields(capsys, toy):
