@@ -47,7 +47,7 @@ class Identify(AbstractStudy):
         inputs, outputs: names of columns, separated by commas.
         time: column of times; uneven ones are resampled.
         dt: sampling time, if there is no column of times.
-        names: nonlinear classes to try, separated by commas; "linear" for none.
+        models: nonlinear classes to try, separated by commas; "linear" for none.
         steps: Levenberg-Marquardt steps of every fit.
     """
 
