@@ -38,8 +38,9 @@ class Identify(AbstractStudy):
     """A dynamical model of measured inputs and outputs.
 
     Fits linear models of several orders, then Hammerstein-Wiener and neural state-space models that begin at the best
-    of them, and picks by the free run on the last quarter of the training record. The test record is used once, for the
-    figures of the report: a free run from its inputs and its first `lag` outputs.
+    of them, and picks the smallest whose free run on the last quarter of the training record is not surely worse than
+    the best one. The test record is used once, for the figures of the report: a free run from its inputs and its first
+    `lag` outputs.
 
     Args:
         train: CSV file with a header; every row is a sample.
