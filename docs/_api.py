@@ -95,6 +95,7 @@ ORDER: dict[str, dict[str, str]] = {
         "Vehicles and power": "UnderwaterVehicle Actuator SwingEquation",
         "Networks": "RCNetwork five_rooms Gravitation four_bodies Boids",
         "Buildings": "single_zone single_zone_record single_zone_weather",
+        "For control": "CartPole PlanarQuadrotor Quadrotor ChainOfMasses",
     },
     "systems.models": {
         "Equations": "GreyBox NeuralODE NetworkODE Lagrangian Hamiltonian PortHamiltonian LiquidTimeConstant",
@@ -108,7 +109,11 @@ ORDER: dict[str, dict[str, str]] = {
         "States of a record": "filter_states smooth_states estimate_states",
         "What comes back": "Gaussian Filtered Smoothed Estimated Window",
     },
-    "policies": {"Policies": "OutputFeedback"},
+    "policies": {
+        "Policies": "OutputFeedback",
+        "Planners": "plan ILQR Gradient CEM MPPI shifted",
+        "What comes back": "PlanStats Feedback",
+    },
     "storage": {"Files": "save load read_header"},
     "core": {"What comes back": "Solution Trajectory", "How it ended": "RESULTS is_successful message tally"},
 }
@@ -121,6 +126,7 @@ TOOLS = {
     "programs": "flatten FlatProgram Layout unflatten_duals flat_residual bounds constraints Quadratic null_space "
     "Stages Staged by_stage by_leaf",
     "solvers": "Point KKTMatrix ProjectedNewton",
+    "policies": "Horizon Outcome",
     "storage": "write_atomic output_folder",
 }
 

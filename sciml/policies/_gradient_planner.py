@@ -81,9 +81,7 @@ class Gradient(AbstractPlanner):
         with jax.numpy_dtype_promotion("standard"):
             memory = jax.tree.map(jnp.asarray, self.method.init(u))
         one, result = jnp.ones((), u.dtype), RESULTS.max_steps_reached
-        return GradientState(
-            u, memory, one, u, huge, huge, none, none, jnp.asarray(limit), jnp.asarray(False), result
-        )
+        return GradientState(u, memory, one, u, huge, huge, none, none, jnp.asarray(limit), jnp.asarray(False), result)
 
     def step(self, horizon: Horizon, state: GradientState) -> GradientState:
         """Cost and gradient of the present inputs, then a step from them."""
@@ -113,9 +111,7 @@ class Gradient(AbstractPlanner):
         result = RESULTS.where(at_start, RESULTS.nonfinite_start, result)
         result = RESULTS.where(converged, RESULTS.successful, result)
         updates = state.updates + (~stopped).astype(int)
-        return GradientState(
-            u, memory, scale, best, least, remaining, refusals, updates, state.limit, stopped, result
-        )
+        return GradientState(u, memory, scale, best, least, remaining, refusals, updates, state.limit, stopped, result)
 
     def done(self, state: GradientState) -> Bool[Array, ""]:
         """Whether it converged or failed."""

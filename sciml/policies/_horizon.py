@@ -39,16 +39,12 @@ class Horizon(eqx.Module):
         """
         return self.closed_loop(lambda x, at: at, u)
 
-    def closed_loop(
-        self, control: Callable[[Array, Any], Array], feed: Any
-    ) -> tuple[Float[Array, "time x"], Scalar]:
+    def closed_loop(self, control: Callable[[Array, Any], Array], feed: Any) -> tuple[Float[Array, "time x"], Scalar]:
         """`run` under the inputs `control(x_k, feed_k)`."""
         x, _, cost = self.trial(control, feed)
         return x, cost
 
-    def trial(
-        self, control: Callable[[Array, Any], Array], feed: Any
-    ) -> tuple[Float[Array, "time x"], Inputs, Scalar]:
+    def trial(self, control: Callable[[Array, Any], Array], feed: Any) -> tuple[Float[Array, "time x"], Inputs, Scalar]:
         """`closed_loop`, with the inputs that it chose."""
         staged, p = self.staged, self.p
 

@@ -96,7 +96,8 @@ class ILQR(AbstractPlanner):
     Args:
         is_second_order: whether the curvature of the dynamics counts (differential dynamic programming). It converges
             quadratically and takes fewer iterations near the solution; each costs second derivatives of the dynamics.
-            Steps with and without it compete. Without, convergence is linear, the faster the smaller the curvature that is left out.
+            Steps with and without it compete. Without, convergence is linear, the faster the less curvature is left
+            out.
         tol: largest projected gradient of a success, relative to the terms that cancel in it if these are larger than
             one; default 1e-8 in float64 and 1e-4 in float32.
         stall_tol: tolerance that still counts as a success where rounding stops progress; default `100 tol`.
@@ -137,9 +138,7 @@ class ILQR(AbstractPlanner):
         gain, none = jnp.zeros((*u.shape, x.shape[1]), u.dtype), jnp.zeros((), int)
         is_fine = jnp.isfinite(cost)
         result = RESULTS.where(is_fine, RESULTS.max_steps_reached, RESULTS.nonfinite_start)
-        return ILQRState(
-            x, u, cost, gain, zero + _LEAST, huge, huge, none, none, jnp.asarray(limit), ~is_fine, result
-        )
+        return ILQRState(x, u, cost, gain, zero + _LEAST, huge, huge, none, none, jnp.asarray(limit), ~is_fine, result)
 
     def step(self, horizon: Horizon, state: ILQRState) -> ILQRState:
         """Derivatives; if the gradient is not small yet, the best trial of the ladder."""
@@ -216,7 +215,7 @@ class ILQR(AbstractPlanner):
 def linearised(horizon: Horizon, x: Array, u: Array, is_second_order: bool) -> Model:
     """The linear-quadratic model about a trajectory, and the gradient of the cost by costates.
 
-        λ_N = ∇V(x_N),   λ_k = ∇_x ℓ_k + A_kᵀ λ_{k+1},   dJ/du_k = ∇_u ℓ_k + B_kᵀ λ_{k+1}
+    λ_N = ∇V(x_N),   λ_k = ∇_x ℓ_k + A_kᵀ λ_{k+1},   dJ/du_k = ∇_u ℓ_k + B_kᵀ λ_{k+1}
     """
     staged, p, nx = horizon.staged, horizon.p, x.shape[1]
     split = lambda v: (v[:nx], v[nx:])

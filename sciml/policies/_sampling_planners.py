@@ -226,7 +226,7 @@ class MPPI(AbstractSampler):
 def smooth_noise(key: PRNGKeyArray, shape: tuple[int, int, int], smoothing: Any, dtype: Any) -> Array:
     """Standard normal noise `(samples, N, u)`, steps `i` and `j` correlated by `smoothing**|i - j|`.
 
-        ε_0 = ξ_0,   ε_k = β ε_{k-1} + √(1 - β²) ξ_k
+    ε_0 = ξ_0,   ε_k = β ε_{k-1} + √(1 - β²) ξ_k
     """
     white = jr.normal(key, shape, dtype)
     if isinstance(smoothing, (int, float)) and smoothing == 0:

@@ -28,9 +28,9 @@ _Box = Sequence[tuple[float | int, float | int]]
 def plants() -> tuple[Plant, ...]:
     """All reference plants, in the order of their families; made anew by each call.
 
-    Oscillators, chaotic systems, chemistry and biology, process plants, vehicles and power, networks, buildings, plants for control. Choose
-    them for tests and benchmarks that run over many systems; each says where it starts, what it may reach, which inputs
-    excite it and how it is sampled.
+    Oscillators, chaotic systems, chemistry and biology, process plants, vehicles and power, networks, buildings, plants
+    for control. Choose them for tests and benchmarks that run over many systems; each says where it starts, what it may
+    reach, which inputs excite it and how it is sampled.
 
     Examples:
         ```python
