@@ -37,15 +37,13 @@ class Horizon(eqx.Module):
 
         From the first state that is not finite on, the last finite one is held.
         """
-        return self.closed_loop(lambda x, at: at, u)
-
-    def closed_loop(self, control: Callable[[Array, Any], Array], feed: Any) -> tuple[Float[Array, "time x"], Scalar]:
-        """`run` under the inputs `control(x_k, feed_k)`."""
-        x, _, cost = self.trial(control, feed)
+        x, _, cost = self.closed_loop(lambda x, at: at, u)
         return x, cost
 
-    def trial(self, control: Callable[[Array, Any], Array], feed: Any) -> tuple[Float[Array, "time x"], Inputs, Scalar]:
-        """`closed_loop`, with the inputs that it chose."""
+    def closed_loop(
+        self, control: Callable[[Array, Any], Array], feed: Any
+    ) -> tuple[Float[Array, "time x"], Inputs, Scalar]:
+        """States, inputs and cost under the inputs `control(x_k, feed_k)`; see `run`."""
         staged, p = self.staged, self.p
 
         def step(carry: tuple[Array, Scalar, Bool[Array, ""]], at: Any) -> Any:

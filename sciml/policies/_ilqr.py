@@ -251,15 +251,18 @@ def _trials(horizon: Horizon, state: ILQRState, model: Model, mu: Scalar, share:
     feed = (state.x[:-1], state.u, offset, gain, horizon.lower, horizon.upper)
 
     def one(length: Scalar) -> tuple[Array, Array, Scalar]:
-        def control(x: Array, at: Any) -> Array:
-            was_x, was_u, offset, gain, low, high = at
-            return jnp.clip(was_u + length * offset + gain @ (x - was_x), low, high)
-
-        return horizon.trial(control, feed)
+        return horizon.closed_loop(lambda x, at: _feedback(length, x, *at), feed)
 
     x, u, cost = jax.vmap(one)(lengths)
     cost = jnp.where(is_sound, cost, jnp.inf)
     return Trial(x, u, cost, gain, -lengths * (linear + lengths * bend / 2))
+
+
+def _feedback(
+    length: Scalar, x: Array, was_x: Array, was_u: Array, offset: Array, gain: Array, low: Array, high: Array
+) -> Array:
+    """The input of one stage, for one length of the step."""
+    return jnp.clip(was_u + length * offset + gain @ (x - was_x), low, high)
 
 
 def _recursion(
