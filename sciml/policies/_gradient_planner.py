@@ -97,7 +97,8 @@ class Gradient(AbstractPlanner):
         with jax.numpy_dtype_promotion("standard"):
             change, memory = self.method.update(jnp.where(is_fine, slope, 0.0), state.memory, state.u)
             fresh = jax.tree.map(jnp.asarray, self.method.init(state.u))
-            memory = jax.tree.map(lambda new, old: new.astype(old.dtype), memory, state.memory)
+            memory = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), memory, state.memory)
+            change = jnp.asarray(change, state.u.dtype)
         # After a refusal: from the best inputs, with shorter steps and without momentum.
         scale = jnp.where(is_fine, state.scale, state.scale / 2)
         u = jnp.where(is_fine, horizon.clip(state.u + scale * change.astype(state.u.dtype)), best)

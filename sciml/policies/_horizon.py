@@ -67,8 +67,8 @@ class Horizon(eqx.Module):
     def plain_cost(self, u: Inputs) -> Scalar:
         """The cost without guards, for derivatives: NaN where a state is not finite."""
 
-        def step(x: Array, at: Any) -> tuple[Array, Scalar]:
-            cost, _, after = self.staged.stage(x, *at, self.p)
+        def step(x: Array, at: tuple[Array, Any]) -> tuple[Array, Scalar]:
+            cost, _, after = self.staged.stage(x, at[0], at[1], self.p)
             return after, cost
 
         last, costs = jax.lax.scan(step, self.x0, (u, self.w))

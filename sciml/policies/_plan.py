@@ -225,7 +225,8 @@ def _plan(
     result = RESULTS.where(is_possible, found.result, RESULTS.contradictory_bounds)
     value = layout.decision(staged.stages.join(x[1:], found.u))
     stats = PlanStats(found.steps, cost, found.residual)
-    return Solution(*stop_gradient((value, result, stats)), None, stop_gradient(found.memory))
+    value, result, stats, memory = stop_gradient((value, result, stats, found.memory))
+    return Solution(value, result, stats, None, memory)
 
 
 def _ordered(lower: Inputs, upper: Inputs) -> tuple[Inputs, Inputs]:

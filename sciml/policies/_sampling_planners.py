@@ -64,7 +64,7 @@ class AbstractSampler(AbstractPlanner):
     def step(self, horizon: Horizon, state: SamplingState) -> SamplingState:
         """Sample, roll out, move."""
         key = jr.fold_in(state.key, state.updates)
-        noise = smooth_noise(key, (self.samples, *state.mean.shape), self.smoothing, state.mean.dtype)
+        noise = smooth_noise(key, self.samples, state.mean, self.smoothing)
         # The mean and the best so far are candidates too.
         us = state.mean + state.spread * noise.at[0].set(0.0)
         us = jax.vmap(horizon.clip)(us).at[1].set(state.best)
@@ -223,15 +223,16 @@ class MPPI(AbstractSampler):
         return jnp.tensordot(weight, us, 1), jnp.asarray(self.cooling, us.dtype) * state.spread
 
 
-def smooth_noise(key: PRNGKeyArray, shape: tuple[int, int, int], smoothing: Any, dtype: Any) -> Array:
-    """Standard normal noise `(samples, N, u)`, steps `i` and `j` correlated by `smoothing**|i - j|`.
+def smooth_noise(key: PRNGKeyArray, samples: Any, like: Inputs, smoothing: Any) -> Array:
+    """Standard normal noise `(samples, N, u)` for inputs `like`, steps `i` and `j` correlated by `smoothing**|i - j|`.
 
     ε_0 = ξ_0,   ε_k = β ε_{k-1} + √(1 - β²) ξ_k
     """
-    white = jr.normal(key, shape, dtype)
+    dtype = like.dtype
+    white = jr.normal(key, (samples, *like.shape), dtype)
     if isinstance(smoothing, (int, float)) and smoothing == 0:
         return white
-    steps = jnp.arange(shape[1])
+    steps = jnp.arange(like.shape[0])
     beta = jnp.asarray(smoothing, dtype)
     apart = jnp.maximum(steps[:, None] - steps[None, :], 0).astype(dtype)
     scale = jnp.where(steps == 0, 1.0, jnp.sqrt(1 - beta**2)).astype(dtype)
