@@ -81,8 +81,9 @@ ORDER: dict[str, dict[str, str]] = {
         "Conserving and dissipating": "Orthogonal SkewSymmetric PositiveDefinite Symmetric",
     },
     "systems": {
-        "Systems": "LinearContinuous LinearDiscrete zero_order_hold",
+        "Systems": "LinearContinuous LinearDiscrete zero_order_hold linearise",
         "Discretisation": "discretise RK4 Heun Midpoint Exact Discretised",
+        "Matrix equations": "dare care discrete_lyapunov continuous_lyapunov EquationStats",
         "Smooth functions": "safe_sqrt smooth_max smooth_min",
     },
     "systems.zoo": {
@@ -108,7 +109,10 @@ ORDER: dict[str, dict[str, str]] = {
         "States of a record": "filter_states smooth_states estimate_states",
         "What comes back": "Gaussian Filtered Smoothed Estimated Window",
     },
-    "policies": {"Policies": "OutputFeedback"},
+    "policies": {
+        "Linear quadratic regulators": "lqr lqi finite_lqr LQR LQI FiniteLQR Equilibrium Targets",
+        "Policies": "OutputFeedback",
+    },
     "storage": {"Files": "save load read_header"},
     "core": {"What comes back": "Solution Trajectory", "How it ended": "RESULTS is_successful message tally"},
 }

@@ -13,9 +13,9 @@ from sciml.core import as_floats, cholesky, invalid, one_at_a_time, wrong_type
 from sciml.systems import (
     AbstractContinuousSystem,
     AbstractDiscreteSystem,
-    linearise,
     LinearContinuous,
     LinearDiscrete,
+    linearise,
 )
 
 _qr, _pinv = one_at_a_time(jnp.linalg.qr), one_at_a_time(jnp.linalg.pinv)
@@ -49,26 +49,28 @@ def model_of(plant: Any, x: ArrayLike | None, u: ArrayLike | None) -> tuple[Any,
     if not isinstance(plant, AbstractContinuousSystem | AbstractDiscreteSystem):
         fix = "pass a system, such as `systems.LinearDiscrete(A, B)`"
         raise wrong_type("plant", repr(plant), "a continuous or a discrete system", fix)
-    is_linear = isinstance(plant, LinearContinuous | LinearDiscrete)
-    for name, value in (("x", x), ("u", u)):
-        if value is None and not is_linear:
-            fix = "give the equilibrium at which to linearise, `x=` and `u=`"
-            raise invalid(name, None, f"a vector at which {type(plant).__name__} rests", fix)
-    A, B = (plant.A, plant.B) if isinstance(plant, LinearContinuous | LinearDiscrete) else (None, None)
-    x = jnp.zeros(A.shape[0], A.dtype) if x is None and A is not None else as_floats(x, "x")
-    u = jnp.zeros(B.shape[1], B.dtype) if u is None and B is not None else as_floats(u, "u")
-    for name, value in (("x", x), ("u", u)):
-        size = {"x": plant.A.shape[0], "u": plant.B.shape[1]}[name] if is_linear else value.size
-        if value.shape != (size,):
-            raise invalid(name, f"shape {value.shape}", f"({size},)", "give one number per entry")
-    model = plant if is_linear else linearise(plant, x, u)
-    rate, y = _rest(plant, x, u)
+    if isinstance(plant, LinearContinuous | LinearDiscrete):
+        model, dtype = plant, plant.A.dtype
+        at = [
+            jnp.zeros(size, dtype) if value is None else as_floats(value, name)
+            for name, value, size in zip("xu", (x, u), plant.B.shape, strict=True)
+        ]
+        for name, value, size in zip("xu", at, plant.B.shape, strict=True):
+            if value.shape != (size,):
+                raise invalid(name, f"shape {value.shape}", f"({size},)", "give one number per entry")
+    elif x is None or u is None:
+        fix = "give the equilibrium at which to linearise, `x=` and `u=`"
+        raise invalid("x" if x is None else "u", None, f"a vector at which {type(plant).__name__} rests", fix)
+    else:
+        at = [as_floats(x, "x"), as_floats(u, "u")]
+        model = linearise(plant, *at)
+    rate, y = _rest(plant, *at)
     if not isinstance(rate, Tracer):
-        allowed = float(jnp.finfo(rate.dtype).eps) ** (1 / 3) * (1 + float(jnp.max(jnp.abs(x), initial=0.0)))
-        if not float(jnp.max(jnp.abs(rate), initial=0.0)) <= allowed:
+        allowed = float(jnp.finfo(rate.dtype).eps) ** (1 / 3) * (1 + np.max(np.abs(np.asarray(at[0]))))
+        if not np.max(np.abs(np.asarray(rate))) <= allowed:
             fix = "find an equilibrium first, for instance by `optimistix.root_find`"
             raise invalid("x, u", f"a point that moves by {np.asarray(rate)}", "an equilibrium of the plant", fix)
-    return model, Equilibrium(x, u, y)
+    return model, Equilibrium(at[0], at[1], y)
 
 
 @eqx.filter_jit
@@ -119,18 +121,16 @@ def as_weights(Q: ArrayLike, R: ArrayLike, S: ArrayLike | None, model: Any) -> W
     s = jnp.zeros((n, m), dtype) if S is None else as_floats(S, "S").astype(dtype)
     if s.shape != (n, m):
         raise invalid("S", f"shape {s.shape}", f"({n}, {m})", "give one row per state and one column per input")
-    if not isinstance(r, Tracer) and (least := _least(r)) <= 0:
+    if _least(r) <= 0:
         fix = "give every input a weight > 0, however small"
-        raise invalid("R", f"a least eigenvalue of {least:.3g}", "a positive definite weight", fix)
-    if not isinstance(q, Tracer) and (least := _least(q)) < -_slack(dtype) * float(jnp.linalg.norm(q)):
+        raise invalid("R", f"a least eigenvalue of {_least(r):.3g}", "a positive definite weight", fix)
+    if _is_indefinite(q):
         fix = "check the sign of its entries; off the diagonal they may not exceed the geometric mean of the two on it"
-        raise invalid("Q", f"a least eigenvalue of {least:.3g}", "a positive semidefinite weight", fix)
+        raise invalid("Q", f"a least eigenvalue of {_least(q):.3g}", "a positive semidefinite weight", fix)
     weights = Weights(q, r, s)
-    if not any(isinstance(a, Tracer) for a in (q, r, s)) and S is not None:
-        whole = _whole(weights)
-        if (least := _least(whole)) < -_slack(dtype) * float(jnp.linalg.norm(whole)):
-            got = f"a least eigenvalue of {least:.3g} of [[Q, S], [S.T, R]]"
-            raise invalid("S", got, "a positive semidefinite block matrix", "make `S` smaller, or `Q` and `R` larger")
+    if S is not None and _is_indefinite(_whole(weights)):
+        got = f"a least eigenvalue of {_least(_whole(weights)):.3g} of [[Q, S], [S.T, R]]"
+        raise invalid("S", got, "a positive semidefinite block matrix", "make `S` smaller, or `Q` and `R` larger")
     return weights
 
 
@@ -139,9 +139,17 @@ def _whole(weights: Weights) -> Float[Array, "n n"]:
 
 
 def _least(matrix: Array) -> float:
-    """The least eigenvalue of a matrix that is known, on the host."""
+    """The least eigenvalue of a matrix, on the host; infinity where it is not known, or has no entries."""
+    if isinstance(matrix, Tracer):
+        return float("inf")
     values = np.asarray(matrix, float)
     return float(np.min(np.linalg.eigvalsh(0.5 * (values + values.T)), initial=np.inf))
+
+
+def _is_indefinite(matrix: Array) -> bool:
+    """Whether an eigenvalue is below zero by more than rounding; false where the matrix is not known."""
+    least = _least(matrix)
+    return least < 0 and least < -_slack(matrix.dtype) * float(np.linalg.norm(np.asarray(matrix, float)))
 
 
 def is_convex(weights: Weights) -> Bool[Array, ""]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from sciml.core import AbstractPolicy, checked, invalid, RESULTS
+from sciml.core import AbstractPolicy, invalid, RESULTS
 from sciml.systems import AbstractDiscreteSystem
 from sciml.systems._riccati import discrete_gain, Matrices
 
@@ -24,7 +24,7 @@ from ._design import (
     targets,
     Weights,
 )
-from ._lqr import causes_of
+from ._lqr import reported
 
 
 class FiniteLQR(AbstractPolicy):
@@ -111,7 +111,7 @@ def finite_lqr(
     weights = as_weights(Q, R, S, model)
     last = as_weight(terminal, model.A.shape[0], "terminal", model.A.dtype)
     policy = _design(model, at, weights, last, int(horizon))
-    return checked(policy, policy.result, causes_of(model.A, model.B, model)) if throw else policy
+    return reported(policy, model) if throw else policy
 
 
 @eqx.filter_jit
@@ -119,7 +119,8 @@ def _design(model: Any, at: Equilibrium, weights: Weights, last: Array, horizon:
     is_sound = is_convex(weights)
     eye = jnp.eye(weights.R.shape[0], dtype=last.dtype)
     R, zero = jnp.where(is_sound, weights.R, eye), jnp.zeros((), last.dtype)
-    data = Matrices(*(jnp.where(is_sound, a, zero) for a in (model.A, model.B, weights.Q)), R, weights.S)
+    A, B, Q = (jnp.where(is_sound, a, zero) for a in (model.A, model.B, weights.Q))
+    data = Matrices(A, B, Q, R, weights.S)
 
     def back(P: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
         K = discrete_gain(data, P)

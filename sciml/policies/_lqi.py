@@ -5,14 +5,15 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Complex, Float, PRNGKeyArray
 
-from sciml.core import AbstractPolicy, as_floats, checked, invalid, one_at_a_time, RESULTS
+from sciml.core import AbstractPolicy, as_floats, invalid, one_at_a_time, RESULTS
 from sciml.systems import AbstractDiscreteSystem, LinearDiscrete
 
 from ._design import as_weight, as_weights, check_discrete, Equilibrium, finite, model_of, reference, Weights
-from ._lqr import causes_of, has_design, infinite, poles_of
+from ._lqr import has_design, infinite, poles_of, reported
 
 _solve, _pinv = one_at_a_time(jnp.linalg.solve), one_at_a_time(jnp.linalg.pinv)
 
@@ -129,11 +130,15 @@ def lqi(
         raise invalid("plant", f"{outputs} outputs and {inputs} inputs", "at most as many outputs as inputs", fix)
     error = as_weight(integral, outputs, "integral", dtype)
     low, high = _limit(lower, "lower", inputs, dtype), _limit(upper, "upper", inputs, dtype)
-    if not isinstance(low, Tracer) and not isinstance(high, Tracer) and bool(jnp.any(low > high)):
+    if (
+        not isinstance(low, Tracer)
+        and not isinstance(high, Tracer)
+        and bool(np.any(np.asarray(low) > np.asarray(high)))
+    ):
         raise invalid("lower", f"lower = {low} > upper = {high}", "lower <= upper", "swap the two, or relax one")
     big = LinearDiscrete(*_with_integral(model), dt=model.dt)
     policy = _design(big, at, weights, error, (plant, low, high))
-    return checked(policy, policy.result, causes_of(big.A, big.B, model)) if throw else policy
+    return reported(policy, big) if throw else policy
 
 
 def _limit(value: ArrayLike, name: str, inputs: int, dtype: Any) -> Float[Array, " u"]:
@@ -160,7 +165,7 @@ def _design(big: LinearDiscrete, at: Equilibrium, weights: Weights, error: Array
     with jax.default_matmul_precision("highest"):
         gain, cost, loop, result = infinite(big, Weights(Q, weights.R, S))
         K, L = gain[:, :n], gain[:, n:]
-        # Under a reference w the integral settles at Z w with [X; Z] = (I - loop)⁻¹ [0; dt I]: F = -L Z takes its place.
+        # Under a reference w the integral settles at Z w, [X; Z] = (I - loop)⁻¹ [0; dt I]: F = -L Z takes its place.
         unit = jnp.concatenate([zero, big.dt.astype(dtype) * jnp.eye(m, dtype=dtype)])
         exists = has_design(result)
         steady = _solve(jnp.where(exists, jnp.eye(n + m, dtype=dtype) - loop, jnp.eye(n + m, dtype=dtype)), unit)

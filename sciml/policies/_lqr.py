@@ -5,12 +5,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float
 
 from sciml.core import checked, explain, one_at_a_time, RESULTS
 from sciml.systems import AbstractContinuousSystem, AbstractDiscreteSystem, care, dare, LinearDiscrete
-from sciml.systems._riccati import continuous_gain, discrete_gain, explain_modes, Matrices
+from sciml.systems._riccati import continuous_gain, discrete_gain, explain_modes, is_known_failure, Matrices
 
 from ._design import as_weights, Equilibrium, finite, is_convex, model_of, reference, Targets, targets, Weights
 
@@ -123,7 +122,7 @@ def lqr(
     model, at = model_of(plant, x, u)
     weights = as_weights(Q, R, S, model)
     policy = _design(model, at, weights)
-    return checked(policy, policy.result, causes_of(model.A, model.B, model)) if throw else policy
+    return reported(policy, model) if throw else policy
 
 
 @eqx.filter_jit
@@ -145,7 +144,8 @@ def infinite(model: Any, weights: Weights) -> tuple[Array, Array, Array, RESULTS
     P = jnp.where(exists, solution.value, 0.0)
     # What is not there has no derivative either: a failed instance is replaced before it enters a factorisation.
     R = jnp.where(exists, R, jnp.eye(R.shape[0], dtype=R.dtype))
-    K = jnp.where(exists, law(Matrices(*(jnp.where(exists, a, 0.0) for a in (A, B, Q)), R, S), P), 0.0)
+    safe_A, safe_B, safe_Q = (jnp.where(exists, a, 0.0) for a in (A, B, Q))
+    K = jnp.where(exists, law(Matrices(safe_A, safe_B, safe_Q, R, S), P), 0.0)
     return K, P, A - B @ K, result
 
 
@@ -154,10 +154,10 @@ def has_design(result: RESULTS) -> Bool[Array, ""]:
     return (result == RESULTS.successful) | (result == RESULTS.stalled)
 
 
-def causes_of(A: Array, B: Array, model: Any) -> dict[str, str]:
-    """Texts for the failures of a design; outside `jit` with the modes that no input moves."""
+def reported(policy: Any, model: Any) -> Any:
+    """The policy, or an error that says why its design failed; outside `jit` with the modes that no input moves."""
     expected, fix = "weights of a convex cost", "`Q` >= 0, `R` > 0 and `[[Q, S], [S.T, R]]` >= 0"
     causes = {"unbounded": explain("Q, R", "weights of the wrong sign, or not finite", expected, fix)}
-    if not isinstance(A, Tracer) and not isinstance(B, Tracer):
-        causes |= explain_modes(A, B, is_discrete=isinstance(model, LinearDiscrete), argument="plant")
-    return causes
+    if is_known_failure(policy.result, model.A, model.B):
+        causes |= explain_modes(model.A, model.B, is_discrete=isinstance(model, LinearDiscrete), argument="plant")
+    return checked(policy, policy.result, causes)

@@ -58,7 +58,9 @@ def linearise(
         (A, B), (C, D) = _slopes(system, t, x, u)
     except (TypeError, ValueError, IndexError) as error:
         got = f"a state {x.shape} and an input {u.shape}, on which {type(system).__name__} raises: {error}"
-        raise invalid("x, u", got, "a state and an input of the system", "give one entry per state and input") from error
+        raise invalid(
+            "x, u", got, "a state and an input of the system", "give one entry per state and input"
+        ) from error
     _check_vectors(system, x, A, C)
     if isinstance(system, AbstractDiscreteSystem):
         return LinearDiscrete(A, B, C, D, dt=system.dt)

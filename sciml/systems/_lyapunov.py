@@ -111,6 +111,7 @@ def _checked(solution: Solution, throw: bool) -> Solution:
 @eqx.filter_jit
 def _discrete_lyapunov(A: Array, Q: Array) -> Solution:
     with jax.default_matmul_precision("highest"):
+        A, Q = _sound(A, Q)
         X, (is_stable, doublings) = solve_discrete(A, Q)
         rest, term = A @ X @ A.T - X + Q, X
     return _solution(X, rest, term, is_stable, doublings)
@@ -119,10 +120,17 @@ def _discrete_lyapunov(A: Array, Q: Array) -> Solution:
 @eqx.filter_jit
 def _continuous_lyapunov(A: Array, Q: Array) -> Solution:
     with jax.default_matmul_precision("highest"):
+        A, Q = _sound(A, Q)
         X, (is_stable, doublings) = solve_continuous(A, Q)
         term = A @ X
         rest = term + X @ A.T + Q
     return _solution(X, rest, term, is_stable, doublings)
+
+
+def _sound(A: Array, Q: Array) -> tuple[Array, Array]:
+    """The matrices, or where one is not finite others that fail without NaN, in derivatives too."""
+    is_sound = is_finite(A, Q)
+    return jnp.where(is_sound, A, 2 * jnp.eye(A.shape[0], dtype=A.dtype)), jnp.where(is_sound, Q, 0.0)
 
 
 def _solution(X: Array, rest: Array, term: Array, is_stable: Array, doublings: Array) -> Solution:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from sciml.core import checked, cholesky, explain, RESULTS, Solution, solve_cholesky
+from sciml.core import checked, cholesky, explain, is_successful, RESULTS, Solution, solve_cholesky
 
 from ._doubling import as_matrix, cayley_rate, continuous_smith, is_finite, sda, smith, solve, symmetric
 from ._lyapunov import EquationStats, solve_continuous, solve_discrete
@@ -33,8 +33,8 @@ def dare(
 
         P = Aᵀ P A - (Aᵀ P B + S) K + Q,   K = (R + Bᵀ P B)⁻¹ (Bᵀ P A + Sᵀ),   with `A - B K` stable
 
-    `xᵀ P x` is the least `Σ_k x[k]ᵀ Q x[k] + u[k]ᵀ R u[k] + 2 x[k]ᵀ S u[k]` of `x[k+1] = A x[k] + B u[k]` from `x`, with
-    `u = -K x`; `policies.lqr` makes the policy. `dare(A.T, C.T, W, V)` is the covariance of a Kalman filter.
+    `xᵀ P x` is the least `Σ_k x[k]ᵀ Q x[k] + u[k]ᵀ R u[k] + 2 x[k]ᵀ S u[k]` of `x[k+1] = A x[k] + B u[k]` from `x`,
+    with `u = -K x`; `policies.lqr` makes the policy. `dare(A.T, C.T, W, V)` is the covariance of a Kalman filter.
 
     Args:
         A, B: matrices `(n, n)` and `(n, m)`; every eigenvalue of `A` on or outside the unit circle can be moved by `u`.
@@ -256,7 +256,9 @@ def _newton(data: Matrices, P: Array, kind: _Kind) -> tuple[Array, Bool[Array, "
         return j + 1, jnp.where(is_sound, P_next, P), is_sound, jnp.where(is_sound, size, 1.0), before
 
     one = jnp.ones((), P.dtype)
-    _, P, is_stable, change, _ = jax.lax.while_loop(goes_on, step, (jnp.zeros((), jnp.int32), P, is_finite(P), one, one))
+    _, P, is_stable, change, _ = jax.lax.while_loop(
+        goes_on, step, (jnp.zeros((), jnp.int32), P, is_finite(P), one, one)
+    )
     return P, is_stable, change
 
 
@@ -319,9 +321,15 @@ def _checked(solution: Solution, data: Matrices, throw: bool, *, is_discrete: bo
             "use float64."
         ),
     }
-    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((solution, data))):
+    if is_known_failure(solution.result, data.A, data.B):
         causes |= explain_modes(data.A, data.B, is_discrete=is_discrete)
     return checked(solution, solution.result, causes)
+
+
+def is_known_failure(result: RESULTS, *arrays: Array) -> bool:
+    """Whether this is a failure outside of `jit` and `vmap`, whose matrices one can look at."""
+    is_known = not any(isinstance(a, Tracer) for a in (result._value, *arrays))
+    return is_known and not bool(is_successful(result))
 
 
 def explain_modes(A: Array, B: Array, *, is_discrete: bool, argument: str = "B") -> dict[str, str]:
@@ -334,8 +342,9 @@ def explain_modes(A: Array, B: Array, *, is_discrete: bool, argument: str = "B")
         return {"unstable": explain(argument, "entries that are not finite", "finite matrices", "look for NaN in them")}
     modes = np.linalg.eigvals(a)
     decays = np.abs(modes) < 1 if is_discrete else modes.real < 0
-    size = max(float(np.linalg.norm(a)), float(np.linalg.norm(b)), np.finfo(float).tiny)
-    least = [np.linalg.svd(np.hstack([a - s * np.eye(len(a)), b]), compute_uv=False)[-1] / size for s in modes]
+    size = max(float(np.max(np.abs(a))), float(np.max(np.abs(b), initial=0.0)), np.finfo(float).tiny)
+    pencils = [np.hstack([a - s * np.eye(len(a)), b]) / size for s in modes]
+    least = [np.linalg.svd(pencil, compute_uv=False)[-1] for pencil in pencils]
     # Eigenvalues of defective matrices are known to a root of rounding only.
     stuck = modes[~decays & (np.asarray(least) < float(jnp.finfo(A.dtype).eps) ** 0.5)]
     if not stuck.size:

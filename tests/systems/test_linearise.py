@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sciml.systems import discretise, Exact, linearise, LinearContinuous, LinearDiscrete, RK4
+from sciml.systems import discretise, Exact, LinearContinuous, LinearDiscrete, linearise, RK4
 from sciml.systems.zoo import TwoTank, VanDerPol
 
 A, B, C, D = np.array([[-1.0, 0.3], [0.2, -0.5]]), np.array([[1.0], [0.5]]), np.array([[1.0, 2.0]]), np.array([[3.0]])

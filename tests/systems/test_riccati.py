@@ -150,8 +150,8 @@ def test_it_lowers_for_other_devices(equation):
 
 def test_a_mode_on_the_limit_without_a_weight():
     """There is a solution, but it does not stabilise the mode."""
-    for equation, limit in ((dare, 1.0), (care, 0.0)):
-        matrices = (np.diag([limit, 0.5 - equation.__name__.count("c")]), np.ones((2, 1)), np.diag([0.0, 1.0]), np.eye(1))
+    for equation, modes in ((dare, [1.0, 0.5]), (care, [0.0, -0.5])):
+        matrices = (np.diag(modes), np.ones((2, 1)), np.diag([0.0, 1.0]), np.eye(1))
         solution = equation(*matrices, throw=False)
         assert np.all(np.isfinite(solution.value)) and solution.result == RESULTS.stalled
         with pytest.raises(RuntimeError, match="not accurate to half the digits"):
@@ -173,7 +173,10 @@ def test_bad_input_is_named(equation):
             equation(*matrices)
     for matrices, match in [
         ((A, B, Q, -R), "`R`: got a matrix that is not positive definite"),
-        ((2 * eye, np.array([[0.0], [1.0]]), Q, R), "`B`: got modes of `A` that do not decay and that no input moves: 2"),
+        (
+            (2 * eye, np.array([[0.0], [1.0]]), Q, R),
+            "`B`: got modes of `A` that do not decay and that no input moves: 2",
+        ),
         ((A, 0 * B, Q, R), "no input moves: 1.19"),
     ]:
         with pytest.raises(RuntimeError, match=match):
