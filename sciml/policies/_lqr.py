@@ -56,7 +56,7 @@ class LQR(eqx.Module):
     def poles(self) -> Complex[Array, " x"]:
         """The eigenvalues of the closed loop: inside the unit circle, or in the left half-plane in continuous time.
 
-        They carry no derivative.
+        They carry no derivative; JAX computes them on CPUs and GPUs, not on TPUs.
         """
         return poles_of(self.loop)
 
