@@ -81,8 +81,9 @@ ORDER: dict[str, dict[str, str]] = {
         "Conserving and dissipating": "Orthogonal SkewSymmetric PositiveDefinite Symmetric",
     },
     "systems": {
-        "Systems": "LinearContinuous LinearDiscrete zero_order_hold",
+        "Systems": "LinearContinuous LinearDiscrete zero_order_hold linearise",
         "Discretisation": "discretise RK4 Heun Midpoint Exact Discretised",
+        "Matrix equations": "dare care discrete_lyapunov continuous_lyapunov EquationStats",
         "Smooth functions": "safe_sqrt smooth_max smooth_min",
     },
     "systems.zoo": {
@@ -109,6 +110,7 @@ ORDER: dict[str, dict[str, str]] = {
         "What comes back": "Gaussian Filtered Smoothed Estimated Window",
     },
     "policies": {
+        "Linear quadratic regulators": "lqr lqi finite_lqr LQR LQI FiniteLQR Equilibrium Targets",
         "Predictive control": "MPC MPCReport MPCMemory previews state_and_signal",
         "Output feedback": "OutputFeedback",
         "On the host": "Controller",
