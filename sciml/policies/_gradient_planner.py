@@ -80,8 +80,10 @@ class Gradient(AbstractPlanner):
         huge, none = jnp.full((), jnp.inf, u.dtype), jnp.zeros((), int)
         with jax.numpy_dtype_promotion("standard"):
             memory = jax.tree.map(jnp.asarray, self.method.init(u))
-        one, result = jnp.ones((), u.dtype), RESULTS.max_steps_reached
-        return GradientState(u, memory, one, u, huge, huge, none, none, jnp.asarray(limit), jnp.asarray(False), result)
+        one, no = jnp.ones((), u.dtype), jnp.asarray(False)
+        limited = RESULTS.max_steps_reached
+        result = RESULTS.where(no, RESULTS.successful, limited)  # pyright: ignore[reportArgumentType]
+        return GradientState(u, memory, one, u, huge, huge, none, none, jnp.asarray(limit), no, result)
 
     def step(self, horizon: Horizon, state: GradientState) -> GradientState:
         """Cost and gradient of the present inputs, then a step from them."""

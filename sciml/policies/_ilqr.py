@@ -137,7 +137,8 @@ class ILQR(AbstractPlanner):
         zero, huge = jnp.zeros((), u.dtype), jnp.full((), jnp.inf, u.dtype)
         gain, none = jnp.zeros((*u.shape, x.shape[1]), u.dtype), jnp.zeros((), int)
         is_fine = jnp.isfinite(cost)
-        result = RESULTS.where(is_fine, RESULTS.max_steps_reached, RESULTS.nonfinite_start)
+        limited = RESULTS.max_steps_reached
+        result = RESULTS.where(is_fine, limited, RESULTS.nonfinite_start)  # pyright: ignore[reportArgumentType]
         return ILQRState(x, u, cost, gain, zero + _LEAST, huge, huge, none, none, jnp.asarray(limit), ~is_fine, result)
 
     def step(self, horizon: Horizon, state: ILQRState) -> ILQRState:
