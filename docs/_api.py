@@ -112,6 +112,7 @@ ORDER: dict[str, dict[str, str]] = {
     },
     "policies": {
         "Linear quadratic regulators": "lqr lqi finite_lqr LQR LQI FiniteLQR Equilibrium Targets",
+        "Trained policies": "NeuralPolicy AffineInError RecurrentPolicy IntegralAction",
         "Predictive control": "MPC MPCReport MPCMemory previews state_and_signal",
         "Output feedback": "OutputFeedback",
         "On the host": "Controller",

@@ -1,14 +1,17 @@
 """Policies: functions of what is seen, with memory where they need some; planners of inputs over a horizon."""
 
+from ._affine_in_error import AffineInError as AffineInError
 from ._controller import Controller as Controller
 from ._design import Equilibrium as Equilibrium, Targets as Targets
 from ._finite_lqr import finite_lqr as finite_lqr, FiniteLQR as FiniteLQR
 from ._gradient_planner import Gradient as Gradient
 from ._horizon import Horizon as Horizon
 from ._ilqr import Feedback as Feedback, ILQR as ILQR
+from ._integral import IntegralAction as IntegralAction
 from ._lqi import LQI as LQI, lqi as lqi
 from ._lqr import LQR as LQR, lqr as lqr
 from ._mpc import MPC as MPC, MPCMemory as MPCMemory, MPCReport as MPCReport, state_and_signal as state_and_signal
+from ._neural import NeuralPolicy as NeuralPolicy, RecurrentPolicy as RecurrentPolicy
 from ._output_feedback import OutputFeedback as OutputFeedback
 from ._plan import (
     AbstractPlanner as AbstractPlanner,

@@ -8,7 +8,9 @@ import jax
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from sciml.core import AbstractPolicy, as_arrays, as_floats, check_key, invalid, wrong_type
+from sciml.core import as_arrays, as_floats, check_key, invalid
+
+from ._wrapped import act, check_policy, report_of, start
 
 
 class Controller:
@@ -42,10 +44,7 @@ class Controller:
         Raises:
             TypeError: a policy that is no function and no `AbstractPolicy`; a key that is none.
         """
-        if isinstance(policy, type) or not (callable(policy) or isinstance(policy, AbstractPolicy)):
-            raise wrong_type(
-                "policy", repr(policy), "a function `(x, w) -> u`, or an `AbstractPolicy` object", "pass one"
-            )
+        check_policy(policy)
         if key is not None:
             check_key(key)
         self._policy, self._key = policy, key
@@ -56,9 +55,7 @@ class Controller:
 
     def reset(self, x0: Any, w: Any = None) -> None:
         """Begin a new run at `x0`: the memory is as at the beginning."""
-        remembers = isinstance(self._policy, AbstractPolicy)
-        start = eqx.filter_jit(lambda policy, x, w: policy.init(x, w))
-        self.memory = start(self._policy, as_floats(x0, "x0"), as_arrays(w)) if remembers else None
+        self.memory = eqx.filter_jit(start)(self._policy, as_floats(x0, "x0"), as_arrays(w))
         self.report: Any = None
         self.seconds: float | None = None
 
@@ -89,7 +86,5 @@ class Controller:
 
 def _step(policy: Any, memory: Any, x: Any, w: Any, key: Any) -> tuple[Any, Any, Any]:
     """Input, memory and report of one step."""
-    if not isinstance(policy, AbstractPolicy):
-        return policy(x, w), None, None
-    u, memory = policy.step(memory, x, w, key=key)
-    return u, memory, policy.report(memory)
+    u, memory = act(policy, memory, x, w, key)
+    return u, memory, report_of(policy, memory)

@@ -13,6 +13,7 @@ from sciml.core import AbstractPolicy, as_floats, invalid, one_at_a_time, RESULT
 from sciml.systems import AbstractDiscreteSystem, LinearDiscrete
 
 from ._design import as_weight, as_weights, check_discrete, Equilibrium, finite, model_of, reference, Weights
+from ._integral import conditioned
 from ._lqr import has_design, infinite, poles_of, reported
 
 _solve, _pinv = one_at_a_time(jnp.linalg.solve), one_at_a_time(jnp.linalg.pinv)
@@ -60,9 +61,8 @@ class LQI(AbstractPolicy):
         """
         change = jnp.zeros_like(self.at.y) if w is None else reference(w, self.at)
         wanted = self.at.u - self.gain @ (x - self.at.x) - self.integral_gain @ state + self.feed_forward @ change
-        u = jnp.clip(wanted, self.lower, self.upper)
+        u, released = conditioned(wanted, state, -self.release, self.lower, self.upper)
         y = self.plant.output(jnp.zeros((), x.dtype), x, u)
-        released = state - self.release @ (u - wanted)
         return u, released + self.plant.dt.astype(x.dtype) * (change + self.at.y - y)
 
     @property

@@ -9,6 +9,8 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from sciml.core import AbstractPolicy, as_floats, cholesky, invalid
 from sciml.simulation import AbstractObserver
 
+from ._wrapped import act, report_of, start
+
 
 class OutputFeedback(AbstractPolicy):
     """A policy that acts on an estimate of the state instead of the state: `u = policy(x̂, w)`.
@@ -56,10 +58,8 @@ class OutputFeedback(AbstractPolicy):
 
     def init(self, x0: Any, w: Any) -> tuple[Any, Any]:
         """The memories of observer and policy; the observer starts from its own `start`, not from `x0`."""
-        memory, inner = self.observer.init(), None
-        if isinstance(self.policy, AbstractPolicy):
-            inner = self.policy.init(self.observer.estimate(memory), w)
-        return memory, inner
+        memory = self.observer.init()
+        return memory, start(self.policy, self.observer.estimate(memory), w)
 
     def step(
         self, state: tuple[Any, Any], x: Float[Array, " y"], w: Any, *, key: PRNGKeyArray | None
@@ -79,13 +79,9 @@ class OutputFeedback(AbstractPolicy):
         is_measured = jnp.isfinite(y)
         memory = self.observer.correct(memory, jnp.where(is_measured, y, 0.0), None, is_measured)
         estimate = self.observer.estimate(memory)
-        if isinstance(self.policy, AbstractPolicy):
-            u, inner = self.policy.step(inner, estimate, w, key=key)
-        else:
-            u = self.policy(estimate, w)
+        u, inner = act(self.policy, inner, estimate, w, key)
         return u, (self.observer.predict(memory, u), inner)
 
     def report(self, state: tuple[Any, Any]) -> Any:
         """What the policy behind the observer tells."""
-        _, inner = state
-        return self.policy.report(inner) if isinstance(self.policy, AbstractPolicy) else None
+        return report_of(self.policy, state[1])

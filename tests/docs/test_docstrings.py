@@ -42,6 +42,7 @@ FACE = """
     simulation.simulate simulation.rollout storage.save training.LevenbergMarquardt simulation.KalmanFilter
     simulation.ExtendedKalmanFilter simulation.MovingHorizon simulation.filter_states policies.OutputFeedback
     policies.plan policies.ILQR policies.Gradient policies.CEM policies.MPPI
+    policies.NeuralPolicy policies.RecurrentPolicy policies.AffineInError policies.IntegralAction
     policies.lqr policies.lqi policies.finite_lqr systems.dare systems.care systems.discrete_lyapunov
     systems.continuous_lyapunov systems.linearise
     metrics.identifiability metrics.whiteness metrics.input_correlation
