@@ -12,7 +12,7 @@ import numpy as np
 from ..core import invalid
 from ..metrics import input_correlation, whiteness
 from ..simulation import free_run
-from ..sources import read_csv, Record, record, scale_records, Scaling, split_time
+from ..sources import read_csv, Record, record, resample, scale_records, Scaling, split_time
 from ..storage import load
 from ..systems.models import Encoder, scaled, Started
 from . import _identify_models as models
@@ -116,7 +116,9 @@ class Identify(AbstractStudy):
             if dt is None and not self.dt > 0:
                 raise invalid("dt", self.dt, "a sampling time > 0", "leave it out, or name the column of times")
             return record(y, u, dt=self.dt), False
-        return _even(record(y, u, t=columns[self.time]), dt)
+        uneven = record(y, u, t=columns[self.time])
+        even = resample(uneven, dt=dt)
+        return even, even is not uneven
 
 
 def identify(
@@ -207,29 +209,6 @@ def _residual_tests(model: Started, data: Record, names: Any) -> dict[str, Any]:
         for name, row in zip(names[1], crossed, strict=True):
             table[name] |= {f"{source}_p": _number(p) for source, p in zip(names[0], row, strict=True)}
     return table
-
-
-def _even(data: Record, dt: float | None) -> tuple[Record, bool]:
-    """The record on an even grid: itself, or interpolated linearly where its times are uneven.
-
-    A new sample counts as measured if there is an old one within three quarters of a sampling time.
-    """
-    t = np.asarray(data.t)
-    step = float(np.median(np.diff(t))) if dt is None else dt
-    if np.max(np.abs(np.diff(t) - step)) <= 1e-3 * step:
-        return data, False
-    grid = np.arange(t[0], t[-1] + 0.5 * step, step)
-    near = np.abs(t[np.clip(np.searchsorted(t, grid), 0, len(t) - 1)] - grid)
-    near = np.minimum(near, np.abs(t[np.clip(np.searchsorted(t, grid) - 1, 0, len(t) - 1)] - grid)) <= 0.75 * step
-    measured = np.asarray(data.is_measured)
-    columns = []
-    for k in range(data.y.shape[1]):
-        keep = measured[:, k]
-        columns.append(np.where(near, np.interp(grid, t[keep], np.asarray(data.y)[keep, k]), np.nan))
-    held = None
-    if data.u is not None:
-        held = np.stack([np.interp(grid, t, np.asarray(data.u)[:, j]) for j in range(data.u.shape[1])], axis=1)
-    return record(np.stack(columns, axis=1), held, t=grid), True
 
 
 def _names(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from ..core import invalid, is_successful, tree_size
 from ..losses import FreeRun, Regularised
+from ..metrics import rmse
 from ..simulation import free_run
 from ..sources import cut, Record
 from ..systems import LinearDiscrete
@@ -106,10 +107,10 @@ def error(model: Started, data: Record) -> Float[Array, " output"]:
     """Root mean squared error of free runs over one record or several, by output; infinite if a run diverged."""
     data = data if data.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], data)
     runs = jax.vmap(lambda one: free_run(model, one))(data)
-    lag = model.start.lag
-    counts = data.is_measured[:, lag:]
-    squares = jnp.sum(jnp.where(counts, runs.y - data.y[:, lag:], 0) ** 2, axis=(0, 1))
-    root = jnp.sqrt(squares / jnp.maximum(jnp.sum(counts, axis=(0, 1)), 1).astype(squares.dtype))
+    y, s, mask = (jnp.reshape(part, (-1, part.shape[-1])) for part in (
+        data.y[:, model.start.lag :], runs.y, data.is_measured[:, model.start.lag :]
+    ))  # fmt: skip
+    root = rmse(y, s, is_measured=mask)
     return jnp.where(jnp.any(runs.lost > 0) | ~jnp.isfinite(root), jnp.inf, root)
 
 
