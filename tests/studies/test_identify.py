@@ -40,6 +40,7 @@ def test_a_report_and_a_model_that_predicts(tmp_path):
     assert all(np.isfinite(report[key]["y"]) for key in keys) and report["seed"] == 0 and report["seconds_total"] > 0
     # A linear model cannot see the square.
     assert report["model"] == "hammerstein-wiener"
+    assert "combinations of the entries" in report["identifiability"]["finding"]
     assert report["test_rmse"]["y"] < 0.6 * report["linear_test_rmse"]["y"]
     model = load_identified(out)
     measured = record(np.asarray(test["y"]), np.asarray(test["u"]), dt=0.2)

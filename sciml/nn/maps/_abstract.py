@@ -59,7 +59,7 @@ def check_interval(lower: float, upper: float, least: float = -math.inf) -> None
         raise invalid("lower", f"lower {lower} and upper {upper}", expected, "swap or widen the interval")
 
 
-def between(lower: float, upper: float, raw: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def between(lower: Any, upper: Any, raw: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`lower + (upper - lower) sigmoid(raw)`, inside the interval for any `raw`."""
     low, high = number(lower, raw), number(upper, raw)
     return low + (high - low) * jax.nn.sigmoid(raw)
