@@ -15,7 +15,7 @@ from ..storage import load
 from ..systems.models import Encoder, scaled, Started
 from . import _identify_models as models
 from ._identify_findings import determined, number, residual_tests
-from ._identify_fits import compare, complete
+from ._identify_fits import compare
 from ._study import AbstractStudy, argument, option, Run
 
 _LEAST = 60  # samples of a training record
@@ -135,7 +135,7 @@ def identify(
     best = ranking[0]
     line = next(one for one in ranking if one.name.startswith("linear"))
     announce("test")
-    final, linear = (_in_units(complete(one, plan, inside), scaling) for one in (best, line))
+    final, linear = (_in_units(one.model, scaling) for one in (best, line))
     size = np.asarray(scaling.y.scale)
     run = _free_run(final, test)
     per = lambda values: {name: number(v) for name, v in zip(names[1], np.asarray(values), strict=True)}

@@ -22,6 +22,7 @@ WHOLE = 4000  # longest record that is simulated as a whole
 RIDGES = (1e-2, 2e-3)  # weights of the networks' parameters to try, in deviations of the outputs
 SEEDS = 4  # of the networks, for each weight
 STRIDE = 5  # steps between looks at the validation part
+MOST = 3  # parameters for each measured value: a class with more is not fitted
 WORK = 1e10  # operations of all fits of a class, which bound how many weights and seeds are tried
 
 
@@ -46,19 +47,20 @@ def refine(one: Candidate, plan: Plan) -> Candidate:
 
     The start stays as it is, here and in `bend`: a long record says little about it.
     """
-    return better(one, plan, windows(plan.train, WHOLE, plan.lag), FreeRun(), linear_parts(one))
-
-
-def linear_parts(one: Candidate) -> Callable[[Started], Any]:
-    """What is fitted of a linear model."""
     names = ("A", "B", "C", "D") if one.name.endswith("direct") else ("A", "B", "C")
-    return lambda m: tuple(getattr(m.system, name) for name in names)
+    free = lambda m: tuple(getattr(m.system, name) for name in names)
+    return better(one, plan, windows(plan.train, WHOLE, plan.lag), FreeRun(), free)
 
 
-def bend(name: str, line: Started, plan: Plan) -> Candidate:
-    """The best model of a nonlinear class over weights, seeds and steps; the seeds of a weight are fitted together."""
+def bend(name: str, line: Started, plan: Plan) -> Candidate | None:
+    """The best model of a nonlinear class over weights, seeds and steps; the seeds of a weight are fitted together.
+
+    None where the record is too short for the class.
+    """
     kind, data = KINDS[name], windows(plan.train, WHOLE, plan.lag)
     size = tree_size(eqx.filter(kind.build(line, plan.key).system, eqx.is_inexact_array))
+    if size > MOST * int(jnp.sum(data.is_measured[:, plan.lag :])):
+        return None
     tries = int(np.clip(WORK / (data.y.size * size**2 * plan.steps), 1, SEEDS * len(RIDGES)))
     keys = jr.split(plan.key, min(tries, SEEDS))
     first = eqx.filter_vmap(lambda key: kind.build(line, key))(keys)
@@ -69,7 +71,7 @@ def bend(name: str, line: Started, plan: Plan) -> Candidate:
             models = _advance(models, name, jnp.asarray(ridge), data)
             blocks = np.asarray(_judge(models, plan.validation))
             k = int(np.argmin(np.mean(blocks, axis=1)))
-            best = min(best, Candidate(name, pick_member(models, k), blocks[k], ridge), key=lambda c: c.validation)
+            best = min(best, Candidate(name, pick_member(models, k), blocks[k]), key=lambda c: c.validation)
     return best
 
 
@@ -101,20 +103,7 @@ def better(one: Candidate, plan: Plan, data: Record, loss: Any, trainable: Any) 
     )  # fmt: skip
     if not bool(is_successful(done.result)):
         return one
-    return min(candidate(one.name, done.value, plan)._replace(ridge=one.ridge), one, key=lambda c: c.validation)
-
-
-def complete(one: Candidate, plan: Plan, record: Record) -> Started:
-    """The model after a few more steps of its fit on the whole training record, validation part included."""
-    data = windows(record, WHOLE, plan.lag)
-    if one.name in KINDS:
-        stacked = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, one.model)
-        return pick_member(_advance(stacked, one.name, jnp.asarray(one.ridge), data), 0)
-    done = fit(
-        one.model, FreeRun(), data, LevenbergMarquardt(rtol=1e-6), steps=STRIDE, key=plan.key,
-        trainable=linear_parts(one), progress=False, throw=False,
-    )  # fmt: skip
-    return done.value if bool(is_successful(done.result)) else one.model
+    return min(candidate(one.name, done.value, plan), one, key=lambda c: c.validation)
 
 
 def _flipped(data: Record, model: Started) -> Scalar:
@@ -142,12 +131,12 @@ def compare(plan: Plan, kinds: list[str], announce: Callable[[str], None]) -> li
     """All candidates: the one to pick first, the linear ones in the order of `linear`, the rest by validation error."""
     announce("linear models")
     lines = linear(plan)
-    bent: list[Candidate] = []
+    found: list[Candidate | None] = []
     for name in kinds:
         announce(name)
         large = [c for c in lines if c.model.system.A.shape[0] >= KINDS[name].least]
-        bent.append(bend(name, (large or lines)[0].model, plan))
-    bent = sorted(bent, key=lambda c: c.validation)
+        found.append(bend(name, (large or lines)[0].model, plan))
+    bent = sorted((c for c in found if c is not None), key=lambda c: c.validation)
     chosen = pick([lines[0], *bent])
     if chosen is lines[0]:
         return [*lines, *bent]

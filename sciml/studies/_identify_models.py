@@ -42,8 +42,6 @@ class Candidate(NamedTuple):
     model: Started
     blocks: Float[np.ndarray, " block"]
     """Mean squared errors of a free run in consecutive parts of the validation part, in squared deviations."""
-    ridge: float = 0.0
-    """Weight of the network's parameters in its fit."""
 
     @property
     def validation(self) -> float:
