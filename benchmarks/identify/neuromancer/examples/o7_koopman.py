@@ -3,8 +3,10 @@
 *one trajectory* has the example's orbit, of which 600 samples in place of 2000 say all that there is to say: it hugs
 the limit cycle. As there, the lifting has to be guessed inside of it. A neural ODE of 42 parameters, the best of
 sixteen by training error, guesses well (O1); a Koopman model is fitted to what that predicts from starts in the box
-around the orbit. *direct* is fitted to the orbit itself. *spread* has 2000 samples from that box,
-in 40 records: with records of 25 samples in place of 50 fits ended in poor minima.
+around the orbit. *spread* has 2000 samples from that box, in 40 records.
+
+The eigenvalues begin at rotations of 0, 0.1 and 0.2 rad per sample; that of the limit cycle, 0.094, is plain in the
+data.
 """
 
 from typing import Any
@@ -22,7 +24,7 @@ from sciml.systems.models import koopman, NeuralODE
 from sciml.training import ensemble, LevenbergMarquardt
 
 TITLE = "deep Koopman, van der Pol"
-PARTS = ("one trajectory", "direct", "spread")
+PARTS = ("one trajectory", "spread")
 DT, SAMPLES = 0.1, 600
 RECORDS, LENGTH = 40, 50
 
@@ -34,13 +36,10 @@ def run(seed: int, part: str) -> list[Finding]:
     low, high = orbit.y.min(axis=0), orbit.y.max(axis=0)
     test = several(plant, in_box(low, high, 100, 10 + seed), blank(201, DT), substeps=2)
     starts = in_box(low, high, RECORDS, 20 + seed)
-    if part == "direct":
-        data = windows(orbit, 20)
-    else:
-        source = plant if part == "spread" else teacher(orbit, seed)
-        data = several(source, starts, blank(LENGTH, DT), substeps=2)
-    model = koopman(2, 6, dt=DT, width=12, key=jr.key(seed))
-    model = koopman_runs.fit(model, data, 45)
+    source = plant if part == "spread" else teacher(orbit, seed)
+    data = several(source, starts, blank(LENGTH, DT), substeps=2)
+    model = koopman(2, 6, dt=DT, width=12, fastest=0.2, key=jr.key(seed))
+    model = koopman_runs.fit(model, data, 24)
     errors, rival = judge(model, test), None if part == "spread" else 0.128
     far = several(plant, test.y[:10, 0], blank(koopman_runs.LONG + 1, DT), substeps=2)
     return [
