@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 from ..core import invalid
 from ..simulation import free_run
 from ..sources import Batch, Record
-from ..systems.models import Measured, Started
+from ..systems.models import Lifted, Measured, Started
 from ._abstract import AbstractLeastSquares, Report
 from ._samples import Samples, Term
 
@@ -88,8 +88,10 @@ class FreeRun(AbstractLeastSquares):
         if self.horizon is not None:
             sample = jnp.arange(counts.shape[0])
             counts = counts & (sample <= jnp.asarray(self.horizon))[:, None]
-        if isinstance(_start(model), Measured):
+        start = _start(model)
+        if isinstance(start, (Lifted, Measured)):
             counts = counts & jnp.all(record.is_measured[lag])
+        if isinstance(start, Measured):
             counts = counts.at[0].set(False)  # the given state is no prediction
         return counts
 

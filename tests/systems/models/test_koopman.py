@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sciml
-from sciml.losses import KoopmanErrors, MeanSquares
+from sciml.losses import FreeRun, KoopmanErrors, MeanSquares
 from sciml.simulation import free_run, replay
 from sciml.sources import cut, record
 from sciml.systems.models import Koopman, koopman, Learned, Lifted, Started
@@ -70,6 +70,20 @@ def test_errors_of_the_true_controlled_model_are_zero():
     data = rotating(30, 0)
     np.testing.assert_allclose(KoopmanErrors()(model, data), 0, atol=1e-13)
     np.testing.assert_allclose(free_run(model, data).y, data.y, atol=1e-13)
+
+
+def test_a_missing_sample_is_neither_lifted_nor_a_start():
+    """Residuals do not change with what stands in the place of a missing number."""
+    model = koopman(2, 4, 1, dt=0.1, width=6, depth=1, key=KEY)
+    data = rotating(12, 0)
+    for sample in (0, 5):
+        missing = eqx.tree_at(lambda r: r.is_measured, data, data.is_measured.at[sample, 1].set(False))
+        wild = eqx.tree_at(lambda r: r.y, missing, data.y.at[sample, 1].set(100.0))
+        errors = KoopmanErrors()(model, missing)
+        np.testing.assert_array_equal(errors, KoopmanErrors()(model, wild))
+        assert float(FreeRun()(model, missing)) == float(FreeRun()(model, wild))
+        assert (float(FreeRun()(model, missing)) == 0) == (sample == 0)
+        assert float(jnp.linalg.norm(errors)) > 0  # the other samples are still rebuilt
 
 
 def test_a_fit_learns_the_lifting():
