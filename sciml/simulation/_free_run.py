@@ -5,6 +5,7 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from sciml.core import invalid, Trajectory
 from sciml.sources import Record
@@ -32,13 +33,19 @@ def free_run(
         The run from sample `model.start.lag` on: compare `y` with `record.y[lag:]` where `record.is_measured[lag:]`.
 
     Raises:
-        ValueError: a record that is not longer than `lag`, and as `replay`.
+        ValueError: a record that is not longer than `lag`; (outside `jit` and `vmap`) a record without the measurements
+            that the start needs; and as `replay`.
 
     Gradient: as of `replay`, through the start too.
     """
     model = model if isinstance(model, Started) else Started(model)
     if record.t.ndim != 1:
         raise invalid("record", f"{record.t.shape[0]} stacked records", "one record", "`jax.vmap` over the records")
+    known = model.start.is_known(record)
+    if not isinstance(known, Tracer) and not bool(known):
+        fix = "cut the record, or use `Started(model, Encoder(...))`, which copes with gaps"
+        sample = f"sample {model.start.lag} with outputs that were not measured"
+        raise invalid("record", sample, "a measured state to start from", fix)
     x0 = model.start(record)
     return replay(
         model.system, x0, after(record, model.start.lag),

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from sciml.losses import DerivativeMatching, FreeRun, OneStep
-from sciml.sources import Batch, record, stack
+from sciml.simulation import free_run
+from sciml.sources import Batch, record, scale_records, stack
 from sciml.systems import AbstractDiscreteSystem, LinearContinuous, LinearDiscrete
-from sciml.systems.models import Constant, Encoder, Started
+from sciml.systems.models import Constant, Encoder, scaled, Started
 from sciml.training.sparse import slopes
 
 HALVE = LinearDiscrete(A=0.5 * np.eye(1), B=np.zeros((1, 1)), dt=1.0)
@@ -40,6 +41,30 @@ def test_a_given_start_counts_from_its_first_sample():
     batch = data([1.0, 0.6])
     model = Started(HALVE, Constant(jnp.array([0.8])))
     np.testing.assert_allclose(call(FreeRun(), model, batch), 0.5 * np.mean([0.2**2, 0.2**2]), rtol=1e-12)
+
+
+def test_a_record_that_cannot_start_is_left_out_and_counted():
+    """A free run from the place of a missing number would be a prediction from nothing."""
+    batch = data([NAN, 0.5, 0.25], [1.0, 0.6, 0.25])
+    value, _, report = FreeRun().evaluate(HALVE, Batch(batch, jnp.arange(2)), None, key=jr.key(0))
+    np.testing.assert_allclose(value, 0.5 * 0.1**2 / 2, rtol=1e-12)
+    assert float(report.failed) == 0.5
+    lone = record(np.array([NAN, 0.5, 0.25]), np.zeros(3), dt=1.0)
+    with pytest.raises(ValueError, match="`batch`: got no sample that counts; expected measured samples"):
+        FreeRun()(HALVE, lone)
+    with pytest.raises(ValueError, match="`record`: got sample 0 with outputs that were not measured"):
+        free_run(HALVE, lone)
+    assert free_run(Started(HALVE, Encoder(1, 1, 1, lag=1, key=jr.key(0))), lone).y.shape == (2, 1)
+
+
+def test_the_given_sample_of_a_scaled_model_does_not_count_either():
+    one = record(np.array([1.0, 0.6, 0.3, 0.2]), np.zeros(4), dt=1.0)
+    scaling = scale_records(one)
+    inner = Started(HALVE)
+    expected = call(FreeRun(), inner, scaling.apply(one)) * scaling.y.scale[0] ** 2
+    outer = scaled(inner, scaling, measures_state=True)
+    np.testing.assert_allclose(call(FreeRun(), outer, one), expected, rtol=1e-12)
+    assert OneStep()(outer, one) > 0
 
 
 def test_one_step_starts_at_every_measured_sample():

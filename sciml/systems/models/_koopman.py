@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from sciml.core import invalid
 from sciml.sources import Record
@@ -36,6 +36,10 @@ class Lifted(AbstractStart):
     def __call__(self, record: Record) -> Float[Array, " state"]:
         """The observables of sample `lag`."""
         return self.library(record.y[self.lag], None)
+
+    def is_known(self, record: Record) -> Bool[Array, ""]:
+        """Whether sample `lag` was measured in all channels."""
+        return jnp.all(record.is_measured[self.lag])
 
 
 class Learned(AbstractLibrary):

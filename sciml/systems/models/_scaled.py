@@ -4,7 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from sciml.core import wrong_type
 from sciml.sources import Record, Scaling, Standardiser
@@ -96,6 +96,15 @@ class ScaledStart(AbstractStart):
         u = self.units.input(record.u)
         x0 = self.start(Record(record.t, u, y, record.is_measured, record.length))
         return self.units.y.invert(x0) if self.units.measures_state else x0
+
+    @property
+    def is_measured_state(self) -> bool:
+        """As of the start in scaled units."""
+        return self.start.is_measured_state
+
+    def is_known(self, record: Record) -> Bool[Array, ""]:
+        """As of the start in scaled units."""
+        return self.start.is_known(record)
 
 
 def scaled(
