@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from sciml.core import invalid, one_at_a_time
@@ -74,7 +75,7 @@ class StateSpace(AbstractDiscreteSystem):
             key: of the initial weights.
 
         Raises:
-            ValueError: a linear part of other size.
+            ValueError: a linear part of other size, or (outside `jit`) of another sampling time.
         """
         kf, kg, kb, kc, ka = jr.split(key, 5)
         n, m, p = state_size, input_size, output_size
@@ -87,6 +88,10 @@ class StateSpace(AbstractDiscreteSystem):
             raise invalid("linear", got, f"{n}, {m} and {p}", "estimate the linear model with the same sizes")
         self.A, self.B, self.C, self.D = linear.A, linear.B, linear.C, linear.D
         self.dt = positive_scalar(dt, "dt", "give the sampling time in the unit of the records")
+        known = not isinstance(self.dt, Tracer) and not isinstance(linear.dt, Tracer)
+        if known and abs(float(linear.dt) - float(self.dt)) > 1e-3 * float(self.dt):
+            fix = "pass `dt=linear.dt`, or estimate the linear model at this sampling time"
+            raise invalid("linear", f"a sampling time of {float(linear.dt):.6g}", f"dt = {float(self.dt):.6g}", fix)
         self.f = zero_network(n + m, n, width, depth, activation, kf) if width else None
         self.g = zero_network(n + m, p, width, depth, activation, kg) if width and bends_output else None
 
