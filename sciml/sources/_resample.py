@@ -9,10 +9,11 @@ _UNEVEN = 1e-3  # of a sampling time: the largest difference that is rounding of
 
 
 def resample(data: Record, *, dt: float | None = None) -> Record:
-    """The record at the times `t[0] + k dt`, interpolated linearly where its own times are others.
+    """The record at the times `t[0] + k dt`: outputs interpolated linearly, inputs held, as they act.
 
-    For models in discrete time, which need even samples; continuous ones take any times. A new sample counts as
-    measured if there is an old one within three quarters of a sampling time, so that nothing is invented inside a gap.
+    For models in discrete time, which need even samples; continuous ones take any times. A new sample of an
+    output counts as measured if an old one was measured within three quarters of a sampling time, so that nothing is
+    invented inside a gap.
     Interpolation is no filter: signals that move much between two new samples are to be filtered before.
 
     Args:
@@ -42,14 +43,16 @@ def resample(data: Record, *, dt: float | None = None) -> Record:
     if np.max(np.abs(np.diff(t) - step)) <= _UNEVEN * step:
         return data
     grid = np.arange(t[0], t[-1] + 0.5 * step, step)
+    y, measured = np.asarray(data.y)[:length], np.asarray(data.is_measured)[:length]
+    columns = [_interpolated(grid, t[keep], y[keep, k], 0.75 * step) for k, keep in enumerate(measured.T)]
+    # The last input before each new time; times that differ by rounding are the same.
+    before = np.maximum(np.searchsorted(t, grid + 1e-9 * step, side="right") - 1, 0)
+    u = None if data.u is None else np.asarray(data.u)[:length][before]
+    return record(np.stack(columns, axis=1), u, t=grid)
+
+
+def _interpolated(grid: np.ndarray, t: np.ndarray, y: np.ndarray, reach: float) -> np.ndarray:
+    """Chords through the samples that were measured, and NaN farther than `reach` from any of them."""
     after = np.searchsorted(t, grid)
     nearest = np.minimum(*(np.abs(t[np.clip(k, 0, len(t) - 1)] - grid) for k in (after, after - 1)))
-    y, measured = np.asarray(data.y)[:length], np.asarray(data.is_measured)[:length]
-    columns = [
-        np.where(nearest <= 0.75 * step, np.interp(grid, t[keep], y[keep, k]), np.nan)
-        for k, keep in enumerate(measured.T)
-    ]
-    u = None
-    if data.u is not None:
-        u = np.stack([np.interp(grid, t, column) for column in np.asarray(data.u)[:length].T], axis=1)
-    return record(np.stack(columns, axis=1), u, t=grid)
+    return np.where(nearest <= reach, np.interp(grid, t, y), np.nan)

@@ -15,8 +15,21 @@ def test_uneven_times_are_resampled():
     assert np.ptp(np.diff(np.asarray(even.t))) < 1e-9
     grid, keep = np.asarray(even.t), np.asarray(even.is_measured[:, 0])
     np.testing.assert_allclose(np.asarray(even.y)[keep, 0], np.sin(0.1 * grid[keep]), atol=5e-3)
-    np.testing.assert_allclose(even.u[:, 0], np.cos(0.1 * grid), atol=0.01 * 6**2 / 8 + 1e-9)  # a chord over the gap
+    last = np.searchsorted(T, grid + 1e-9, side="right") - 1
+    np.testing.assert_array_equal(even.u[:, 0], np.cos(0.1 * T[np.maximum(last, 0)]))  # held, as it acts
     assert 4 <= int(np.sum(~keep)) <= 6  # nothing is invented inside the gap
+
+
+def test_missing_samples_whose_rows_are_there_stay_missing():
+    t = np.cumsum(1.0 + 0.05 * RNG.uniform(-1, 1, 100))
+    y = np.stack([np.sin(0.1 * t), np.cos(0.1 * t)], axis=1)
+    y[40:60, 0] = np.nan
+    even = resample(record(y, (t > 30.0).astype(float), t=t))
+    missing = np.sum(~np.asarray(even.is_measured), axis=0)
+    assert 18 <= missing[0] <= 20 and missing[1] == 0
+    assert set(np.unique(even.u).tolist()) == {0.0, 1.0}  # a step stays a step
+    only = resample(record(np.where(np.arange(100) == 50, 1.0, np.nan), t=t))
+    assert 1 <= int(np.sum(only.is_measured)) <= 2
 
 
 def test_missing_samples_stay_out_of_the_interpolation():
