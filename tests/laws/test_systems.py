@@ -95,7 +95,7 @@ SYSTEMS = {
         models.PortHamiltonian(eqx.nn.MLP(2, "scalar", 4, 1, jnp.tanh, key=KEY), A, np.array([[0.1], [0.3]]), B), X, U
     ),
     "ScaledContinuous": Member(models.scaled(GREY, SCALING, measures_state=True), X, U),
-    "ScaledDiscrete": Member(models.scaled(LINEAR, SCALING), X, U),
+    "ScaledDiscrete": Member(models.scaled(LINEAR, SCALING, measures_state=False), X, U),
     "SINDy": Member(models.SINDy(models.Polynomial(2), 0.1 * np.arange(20.0).reshape(10, 2), inputs=1), X, U),
     "Koopman": Member(models.koopman(2, 2, 1, dt=0.5, width=4, bends_input=True, key=KEY).system, X, U),
     "LinearContinuous": Member(LinearContinuous(A, B, C), np.array([0.3, -0.2]), np.array([0.7])),
