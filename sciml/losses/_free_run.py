@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from ..core import invalid
 from ..simulation import free_run
-from ..sources import Batch, Record
+from ..simulation._replay import check_times
+from ..sources import AbstractSource, Batch, Record
 from ..systems.models import AbstractStart, Measured, Started
 from ._abstract import AbstractLeastSquares, Report
 from ._samples import Samples, Term
@@ -36,7 +37,7 @@ class FreeRun(AbstractLeastSquares):
     record without the measurements that its start needs does not count in the mean, and counts as failed too.
 
     Raises:
-        ValueError: (outside `jit`) not a single sample counts.
+        ValueError: (outside `jit`) not a single sample counts, or the samples do not lie a discrete model's `dt` apart.
 
     Source: Forgione & Piga (2021), Continuous-time system identification with neural networks: model structures and
     fitting criteria, DOI 10.1016/j.ejcon.2021.01.008, equations (6) and (12).
@@ -61,8 +62,13 @@ class FreeRun(AbstractLeastSquares):
         (term,) = self.structure(model, batch).terms
         return term.scale * jax.vmap(lambda one: term.function(model, one))(term.data)
 
+    def init(self, model: Any, source: AbstractSource) -> None:
+        """No memory."""
+        _check_times(model, source.all())
+
     def structure(self, model: Any, batch: Record) -> Samples:
         """Every record has residuals of its own."""
+        _check_times(model, batch)
         data = batch if batch.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], batch)
         counts = jax.vmap(lambda one: self._counts(model, one))(data)
         if not isinstance(counts, Tracer) and not bool(jnp.any(counts)):
@@ -126,12 +132,21 @@ class OneStep(AbstractLeastSquares):
         """The scaled errors of every step."""
         return self._loss().residuals(model, _steps(model, batch))
 
+    def init(self, model: Any, source: AbstractSource) -> None:
+        """No memory."""
+        _check_times(model, source.all())
+
     def structure(self, model: Any, batch: Record) -> Samples:
         """Every step has residuals of its own."""
         return self._loss().structure(model, _steps(model, batch))
 
     def _loss(self) -> FreeRun:
         return FreeRun(None, self.weight, self.method, self.substeps, self.is_interpolated)
+
+
+def _check_times(model: Any, data: Any) -> None:
+    if isinstance(data, Record):
+        check_times(model.system if isinstance(model, Started) else model, data)
 
 
 def _start(model: Any) -> AbstractStart:

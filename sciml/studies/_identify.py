@@ -126,7 +126,10 @@ def identify(
 ) -> tuple[dict[str, Any], _Found]:
     """Report and figures' data of an identification from even records in physical units."""
     length = int(train.length)
-    lag = int(min(20, length // 10, test.t.shape[0] // 5))
+    channels = train.y.shape[-1] + (0 if train.u is None else train.u.shape[-1])
+    # As many windows of the part that is fitted as past and future samples of all channels in one, see `subspace`.
+    widest = (int(0.75 * length) - 1) // (2 * channels + 2)
+    lag = int(max(1, min(20, length // 10, test.t.shape[0] // 5, widest)))
     scaling = scale_records(train)
     inside = scaling.apply(train)
     fitting, validation = split_time(inside, (0.75, 0.25))
@@ -153,7 +156,10 @@ def identify(
         "residuals": residual_tests(best.model, validation, names),
         "identifiability": determined(best, fitting), "lag": lag,
         "samples": {"train": length, "test": int(test.length)},
-        "candidates": {one.name: {"validation": number(one.validation)} for one in reversed(ranking)},
+        "candidates": {
+            one.name: {"validation": number(one.validation), "diverged": not np.isfinite(one.validation)}
+            for one in reversed(ranking)
+        },
         "architecture": {
             "name": best.name, "order": _order(best.model), "inputs": len(names[0]),
             "outputs": len(names[1]), "lag": lag, "dt": float(train.t[1] - train.t[0]),

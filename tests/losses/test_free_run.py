@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import optax
 import pytest
 
 from sciml.losses import DerivativeMatching, FreeRun, OneStep
@@ -12,6 +13,7 @@ from sciml.simulation import free_run
 from sciml.sources import Batch, record, scale_records, stack
 from sciml.systems import AbstractDiscreteSystem, LinearContinuous, LinearDiscrete
 from sciml.systems.models import Constant, Encoder, scaled, Started
+from sciml.training import fit, LevenbergMarquardt
 from sciml.training.sparse import slopes
 
 HALVE = LinearDiscrete(A=0.5 * np.eye(1), B=np.zeros((1, 1)), dt=1.0)
@@ -67,6 +69,30 @@ def test_the_given_sample_of_a_scaled_model_does_not_count_either():
     assert OneStep()(outer, one) > 0
 
 
+def test_records_at_other_intervals_than_those_of_the_model_are_refused():
+    slow = record(np.array([1.0, 0.5, 0.2]), np.zeros(3), dt=2.0)
+    message = "`record`: got samples 2 to 2 apart; expected 1, the sampling time of the discrete model"
+    for act in (
+        lambda: FreeRun()(HALVE, slow),
+        lambda: OneStep()(HALVE, slow),
+        lambda: fit(HALVE, FreeRun(), slow, optax.sgd(0.1), steps=1, key=jr.key(0), progress=False),
+        lambda: fit(HALVE, OneStep(), slow, LevenbergMarquardt(), steps=1, key=jr.key(0), progress=False),
+        lambda: free_run(HALVE, slow),
+    ):
+        with pytest.raises(ValueError, match=message):
+            act()
+
+
+def test_outputs_that_are_no_state_are_named():
+    hidden = LinearDiscrete(0.5 * np.eye(2), np.zeros((2, 1)), np.ones((1, 2)), dt=1.0)
+    for act in (
+        lambda: FreeRun()(hidden, data([1.0, 0.5])),
+        lambda: free_run(hidden, record([1.0, 0.5], [0, 0], dt=1.0)),
+    ):
+        with pytest.raises(ValueError, match="(?s)`model`: got 1 outputs as the state of a LinearDiscrete.*Encoder"):
+            act()
+
+
 def test_one_step_starts_at_every_measured_sample():
     batch = data([1.0, 0.6, 0.3, 0.2], [2.0, NAN, 0.4])
     # Steps from 1, .6, .3; in the second record none has both ends.
@@ -95,6 +121,17 @@ def test_a_run_that_blows_up_is_counted_and_the_others_are_unharmed():
     (value_, report), slope = eqx.filter_jit(eqx.filter_value_and_grad(value, has_aux=True))(model)
     assert float(report.failed) == 0.5
     assert bool(jnp.isfinite(value_)) and bool(jnp.isfinite(slope.gain))
+
+
+def test_a_second_order_fit_reports_runs_that_failed():
+    """Two records of three: one begins with a gap, one explodes at any gain that fits the others."""
+    batch = data([0.1, 0.001, 0.0, 0, 0, 0, 0, 0], [50.0, 0, 0, 0, 0, 0, 0, 0], [NAN, 0.1, 0, 0, 0, 0, 0, 0])
+    model = Cube(jnp.asarray(1.0), jnp.asarray(1.0))
+    done = fit(
+        model, FreeRun(), batch, LevenbergMarquardt(), steps=1, key=jr.key(0), progress=False, throw=False,
+        trainable=lambda m: m.gain,
+    )  # fmt: skip
+    np.testing.assert_allclose(done.stats.failed, 2 / 3)
 
 
 def test_slopes_of_a_known_system_match_it():

@@ -76,3 +76,7 @@ class HammersteinWiener(AbstractDiscreteSystem):
         """The output of this sample."""
         v = self.linear.output(t, x, u if self.before is None else self.before(u))
         return v if self.after is None else self.after(v)
+
+    def input_shape(self) -> tuple[int, ...] | None:
+        """That of the linear system, where inputs reach it as they are."""
+        return self.linear.input_shape() if self.before is None else None

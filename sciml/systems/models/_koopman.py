@@ -1,5 +1,6 @@
 """Koopman models: a nonlinear lifting of the outputs, linear dynamics that cannot blow up, and a readout."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
@@ -61,8 +62,9 @@ class Koopman(AbstractDiscreteSystem):
     """`z⁺ = K z + B u + b(u)`, `y = C z + g(z)`, with the eigenvalues of `K` in the unit circle by construction.
 
     `K` consists of scaled rotations `ρ [[cos α, -sin α], [sin α, cos α]]`, `ρ = sigmoid(decay)`: the real normal form
-    of a diagonalisable matrix, with eigenvalues `ρ exp(±iα)`, and normal, so that `‖K z‖ <= max ρ ‖z‖`: without input
-    no run grows, whatever the parameters and however long. `koopman` makes one with its encoder.
+    of a matrix with eigenvalues `ρ exp(±iα)` in pairs (a real eigenvalue takes two states), and normal, so that `‖K z‖
+    <= max ρ ‖z‖`: without input no run grows, whatever the parameters and however long. `koopman` makes one with its
+    encoder.
 
     Source: Lusch, Kutz and Brunton (2018), Deep learning for universal linear embeddings of nonlinear dynamics, Nat.
     Commun. 9, 4950 (there with eigenvalues that depend on the state), doi:10.1038/s41467-018-07210-0.
@@ -135,7 +137,7 @@ def koopman(
         key: of the initial weights.
 
     Raises:
-        ValueError: an odd `latent_size`, or sizes that are not positive.
+        ValueError: an odd `latent_size`, sizes that are not positive, or `fastest` out of range.
 
     Examples:
         ```python
@@ -150,6 +152,9 @@ def koopman(
     if output_size < 1 or input_size < 0:
         got = f"output_size = {output_size}, input_size = {input_size}"
         raise invalid("output_size, input_size", got, ">= 1 and >= 0", "count the channels of the records")
+    if not 0 < fastest <= math.pi:
+        fix = "give an angle per sample: faster rotations cannot be told from slower ones"
+        raise invalid("fastest", fastest, "0 < fastest <= π", fix)
     pairs, n = latent_size // 2, latent_size
     kw, kb, kc, ke, kd, ku = jr.split(key, 6)
     encoder = Learned(

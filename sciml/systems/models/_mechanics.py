@@ -106,7 +106,7 @@ class Lagrangian(AbstractContinuousSystem):
 
     def vector_field(self, t: ArrayLike, x: Float[Array, " x"], u: Float[Array, " u"] | None) -> Float[Array, " x"]:
         """Speeds and accelerations."""
-        q, v = jnp.split(x, 2)
+        q, v = _halves(x)
         M, M_dot = jax.jvp(self.mass, (q,), (v,))
         slope = jax.grad(lambda q: 0.5 * v @ self.mass(q) @ v - jnp.reshape(self.potential(q), ()))(q)
         force = slope - M_dot @ v - _dissipated(self.damping, q, v) + _injected(self.input_matrix, q, u, v)
@@ -114,7 +114,7 @@ class Lagrangian(AbstractContinuousSystem):
 
     def energy(self, x: Float[Array, " x"]) -> Scalar:
         """`½ vᵀ M(q) v + V(q)`."""
-        q, v = jnp.split(x, 2)
+        q, v = _halves(x)
         return 0.5 * v @ self.mass(q) @ v + jnp.reshape(self.potential(q), ())
 
     def input_shape(self) -> tuple[int, ...] | None:
@@ -157,14 +157,14 @@ class Hamiltonian(AbstractContinuousSystem):
 
     def vector_field(self, t: ArrayLike, x: Float[Array, " x"], u: Float[Array, " u"] | None) -> Float[Array, " x"]:
         """Derivatives of positions and momenta."""
-        q, p = jnp.split(x, 2)
+        q, p = _halves(x)
         by_q, by_p = jax.grad(lambda q, p: jnp.reshape(self.hamiltonian(q, p), ()), (0, 1))(q, p)
         force = -by_q - _dissipated(self.damping, q, by_p) + _injected(self.input_matrix, q, u, by_p)
         return jnp.concatenate([by_p, force])
 
     def energy(self, x: Float[Array, " x"]) -> Scalar:
         """`H(q, p)`."""
-        return jnp.reshape(self.hamiltonian(*jnp.split(x, 2)), ())
+        return jnp.reshape(self.hamiltonian(*_halves(x)), ())
 
     def input_shape(self) -> tuple[int, ...] | None:
         """The shape of the input, where `input_matrix` is a matrix."""
@@ -194,8 +194,9 @@ class PortHamiltonian(AbstractContinuousSystem):
 
         d/dt H = uᵀ y - ‖Kᵀ ∂H/∂x‖² <= uᵀ y
 
-    holds by construction: the system stores no more energy than it is given. It is bounded below if `H` is (a positive
-    definite network), and then stable. Interconnections of such systems are passive again.
+    holds by construction: the system stores no more energy than it is given. If `H` has a strict minimum (that of a
+    positive definite network), it is a stable equilibrium for `u = 0`. Interconnections of such systems are passive
+    again.
 
     Source: van der Schaft & Jeltsema (2014), Port-Hamiltonian systems theory: an introductory overview, chapter 4,
     doi:10.1561/2600000002.
@@ -253,6 +254,15 @@ class PortHamiltonian(AbstractContinuousSystem):
     def input_shape(self) -> tuple[int, ...] | None:
         """The shape of the input, where `input_matrix` is a matrix."""
         return _columns(self.input_matrix)
+
+
+def _halves(x: Array) -> tuple[Array, Array]:
+    """Positions, and speeds or momenta."""
+    if x.size % 2:
+        fix = "begin at positions and as many speeds (`Lagrangian`) or momenta (`Hamiltonian`)"
+        raise invalid("x", f"{x.size} states", "an even number: positions, then speeds or momenta", fix)
+    first, second = jnp.split(x, 2)
+    return first, second
 
 
 def _checked(matrix: Any, argument: str) -> Any:

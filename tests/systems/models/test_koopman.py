@@ -113,6 +113,8 @@ def test_a_model_without_input_network_or_decoder():
 def test_errors():
     with pytest.raises(ValueError, match="`latent_size`: got 3"):
         koopman(2, 3, dt=0.1, key=KEY)
+    with pytest.raises(ValueError, match="`fastest`: got 3.2; expected 0 < fastest <= π"):
+        koopman(2, 4, dt=0.1, fastest=3.2, key=KEY)
     with pytest.raises(ValueError, match="output_size = 0"):
         koopman(0, 2, dt=0.1, key=KEY)
     with pytest.raises(ValueError, match="`model`: got Measured"):
