@@ -45,14 +45,14 @@ def linear(plan: Plan) -> list[Candidate]:
 def refine(one: Candidate, plan: Plan) -> Candidate:
     """A linear model fitted to whole records, or long windows.
 
-    The start stays as it is, here and in `bend`: a long record says little about it.
+    The start stays as it is, here and in `nonlinear`: a long record says little about it.
     """
     names = ("A", "B", "C", "D") if one.name.endswith("direct") else ("A", "B", "C")
     free = lambda m: tuple(getattr(m.system, name) for name in names)
     return better(one, plan, windows(plan.train, WHOLE, plan.lag), FreeRun(), free)
 
 
-def bend(name: str, line: Started, plan: Plan) -> Candidate | None:
+def nonlinear(name: str, line: Started, plan: Plan) -> Candidate | None:
     """The best model of a nonlinear class over weights, seeds and steps; the seeds of a weight are fitted together.
 
     None where the record is too short for the class.
@@ -135,9 +135,9 @@ def compare(plan: Plan, kinds: list[str], announce: Callable[[str], None]) -> li
     for name in kinds:
         announce(name)
         large = [c for c in lines if c.model.system.A.shape[0] >= KINDS[name].least]
-        found.append(bend(name, (large or lines)[0].model, plan))
-    bent = sorted((c for c in found if c is not None), key=lambda c: c.validation)
-    chosen = pick([lines[0], *bent])
+        found.append(nonlinear(name, (large or lines)[0].model, plan))
+    curved = sorted((c for c in found if c is not None), key=lambda c: c.validation)
+    chosen = pick([lines[0], *curved])
     if chosen is lines[0]:
-        return [*lines, *bent]
-    return [restart(chosen, plan), *lines, *(c for c in bent if c is not chosen)]
+        return [*lines, *curved]
+    return [restart(chosen, plan), *lines, *(c for c in curved if c is not chosen)]

@@ -18,7 +18,7 @@ from ..simulation import free_run
 from ..sources import Record
 from ..systems import LinearDiscrete
 from ..systems.models import HammersteinWiener, Residual, Started, StateSpace
-from ..training import observer
+from ..training import initial_state_encoder
 
 BLOCKS = 8  # parts of the validation part, whose errors say how sure a difference is
 TIE = 1.05  # most of the smallest validation error that a smaller model may have
@@ -60,11 +60,13 @@ class Kind(NamedTuple):
 
 
 def hammerstein_wiener(linear: Started, key: PRNGKeyArray) -> Started:
-    """Static bends of inputs and outputs around the linear model."""
-    before, after = jr.split(key)
+    """Static nonlinearities of inputs and outputs around the linear model."""
+    first, second = jr.split(key)
     system, width = linear.system, 6
-    bends = dict(before=Residual(system.B.shape[1], width=width, key=before)) if system.B.shape[1] else {}
-    block = HammersteinWiener(system, after=Residual(system.C.shape[0], width=width, key=after), **bends)
+    inputs = dict(input_nonlinearity=Residual(system.B.shape[1], width=width, key=first)) if system.B.shape[1] else {}
+    block = HammersteinWiener(
+        system, output_nonlinearity=Residual(system.C.shape[0], width=width, key=second), **inputs
+    )
     return Started(block, linear.start)
 
 
@@ -72,17 +74,19 @@ def state_space(linear: Started, key: PRNGKeyArray, *, width: int) -> Started:
     """A neural state space around the linear model."""
     system = linear.system
     n, m, p = system.A.shape[0], system.B.shape[1], system.C.shape[0]
-    inner = StateSpace(n, m, p, dt=system.dt, linear=system, width=width, bends_output=True, key=key)
-    return Started(inner, observer(system, linear.start.lag, width=width, key=jr.fold_in(key, 1)))
+    inner = StateSpace(n, m, p, dt=system.dt, linear=system, width=width, has_output_network=True, key=key)
+    return Started(inner, initial_state_encoder(system, linear.start.lag, width=width, key=jr.fold_in(key, 1)))
 
 
-def _bends(model: Any) -> Any:
+def _networks(model: Any) -> Any:
     return model.system.f, model.system.g, model.start.network
 
 
 KINDS = {
-    "hammerstein-wiener": Kind(hammerstein_wiener, lambda m: (m.system.before, m.system.after)),
-    "state-space": Kind(partial(state_space, width=12), _bends, least=4),
+    "hammerstein-wiener": Kind(
+        hammerstein_wiener, lambda m: (m.system.input_nonlinearity, m.system.output_nonlinearity)
+    ),
+    "state-space": Kind(partial(state_space, width=12), _networks, least=4),
 }
 """The nonlinear classes by name; the linear one is always fitted."""
 
@@ -92,7 +96,7 @@ def blank(name: str, order: int, inputs: int, outputs: int, lag: int, dt: float)
     system = LinearDiscrete(
         0.5 * np.eye(order), np.zeros((order, inputs)), np.zeros((outputs, order)), np.zeros((outputs, inputs)), dt=dt
     )
-    line = Started(system, observer(system, lag))
+    line = Started(system, initial_state_encoder(system, lag))
     return line if name.startswith("linear") else KINDS[name].build(line, jr.key(0))
 
 

@@ -12,5 +12,9 @@ from ._monitors import AbstractMonitor as AbstractMonitor, Event as Event, KeepB
 from ._multiple_shooting import multiple_shooting as multiple_shooting, ShootingStats as ShootingStats
 from ._parameters import Bounded as Bounded, Positive as Positive, Ranged as Ranged
 from ._second_order import SecondOrderStats as SecondOrderStats
-from ._subspace import observer as observer, subspace as subspace, SubspaceStats as SubspaceStats
+from ._subspace import (
+    initial_state_encoder as initial_state_encoder,
+    subspace as subspace,
+    SubspaceStats as SubspaceStats,
+)
 from ._watch import Checkpoint as Checkpoint

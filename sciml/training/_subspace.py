@@ -94,11 +94,11 @@ def subspace(
     size = _state_size(records, A, B, C)
     A, B, C = A * size[None, :] / size[:, None], B / size[:, None], C * size[None, :]
     system = LinearDiscrete(A, B, C, D, dt=dt)
-    encoder = observer(system, lag)
+    encoder = initial_state_encoder(system, lag)
     return Started(system, encoder), SubspaceStats(jnp.asarray(singular), excited, clipped)
 
 
-def observer(system: Any, lag: int, *, width: int = 0, key: Any = None) -> Encoder:
+def initial_state_encoder(system: Any, lag: int, *, width: int = 0, key: Any = None) -> Encoder:
     """The encoder that gives a linear model the state which fits the first `lag` outputs best, at sample `lag`.
 
     From `Y = Γ x[0] + H U`, `x[0] = Γ⁺ (Y - H U)`, and `x[lag] = A^lag x[0] + Δ U`; `Γ⁺` is damped, so that a state

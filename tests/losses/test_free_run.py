@@ -144,5 +144,9 @@ def test_slopes_of_a_known_system_match_it():
     turn = LinearContinuous(A=np.array([[0.0, 1.0], [-1.0, 0.0]]), B=np.zeros((2, 1)))
     assert float(call(DerivativeMatching(), turn, found)) < 1e-6
     other = LinearContinuous(A=np.array([[0.0, 1.1], [-1.0, 0.0]]), B=np.zeros((2, 1)))
-    # 0.1 cos t in one of two states, half of the mean square of it.
-    np.testing.assert_allclose(call(DerivativeMatching(), other, found), 0.5 * 0.1**2 * 0.5 / 2, rtol=0.1)
+    # 0.1 cos t in one of two states, half of the mean square of it; without the ends, where splines are less accurate.
+    place = np.arange(400)
+    inner = ((place >= 20) & (place < 180)) | ((place >= 220) & (place < 240))
+    found = eqx.tree_at(lambda s: s.weight, found, jnp.asarray(inner.astype(float)))
+    expected = 0.5 * np.mean((0.1 * np.cos(np.asarray(found.t).ravel()[inner])) ** 2) / 2
+    np.testing.assert_allclose(call(DerivativeMatching(), other, found), expected, rtol=1e-3)

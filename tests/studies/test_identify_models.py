@@ -85,14 +85,14 @@ def test_an_order_that_is_too_high_is_reported(plan):
 def test_a_fit_keeps_what_the_validation_part_prefers(plan, monkeypatch):
     monkeypatch.setattr(fits, "SEEDS", 2)
     model, _ = subspace(plan.train, 2, lag=plan.lag, has_feedthrough=True)
-    bent = fits.bend("hammerstein-wiener", model, plan)
-    assert bent is not None
-    assert bent.validation <= models.candidate("line", model, plan).validation
-    report = findings.determined(bent, plan.train)
+    curved = fits.nonlinear("hammerstein-wiener", model, plan)
+    assert curved is not None
+    assert curved.validation <= models.candidate("line", model, plan).validation
+    report = findings.determined(curved, plan.train)
     assert report["entries"] == 9 and report["determined"] <= 5
 
 
 def test_a_network_is_not_fitted_to_a_record_that_is_too_short_for_it(plan):
     model, _ = subspace(plan.train, 2, lag=plan.lag)
     short = cut(plan.train, length=30)
-    assert fits.bend("state-space", model, plan._replace(train=jax.tree.map(lambda leaf: leaf[0], short))) is None
+    assert fits.nonlinear("state-space", model, plan._replace(train=jax.tree.map(lambda leaf: leaf[0], short))) is None

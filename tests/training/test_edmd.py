@@ -1,5 +1,6 @@
 """Dynamic mode decomposition and its extensions against closed forms."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest

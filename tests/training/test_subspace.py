@@ -6,7 +6,7 @@ import pytest
 from sciml.simulation import free_run
 from sciml.sources import record, stack
 from sciml.systems import LinearDiscrete
-from sciml.training import observer, subspace
+from sciml.training import initial_state_encoder, subspace
 from sciml.training._subspace import _inside
 
 A = np.array([[0.8, 0.4, 0.0], [-0.4, 0.8, 0.1], [0.0, 0.0, 0.5]])
@@ -90,7 +90,7 @@ def test_a_defective_estimate_is_shrunk():
 def test_the_observer_of_a_known_system():
     system = LinearDiscrete(A, B, C, dt=0.1)
     data = simulated(30, 5)
-    encoder = observer(system, 6)
+    encoder = initial_state_encoder(system, 6)
     draws = np.random.default_rng(5)  # those of `simulated`: inputs first
     draws.normal(size=(30, 2))
     state = draws.normal(size=3)
@@ -124,5 +124,5 @@ def test_what_is_refused():
             subspace(record(rng.normal(size=100), u, dt=1.0), order)
     y = np.array(data.y)
     y[::5] = np.nan
-    with pytest.raises(ValueError, match="0 windows of 20 samples without a gap"):
+    with pytest.raises(ValueError, match="0 windows of 16 samples without a gap"):
         subspace(record(y, data.u, dt=0.1), 3)

@@ -112,8 +112,8 @@ def koopman(
     dt: ArrayLike,
     width: int = 32,
     depth: int = 2,
-    bends_input: bool = False,
-    bends_output: bool = True,
+    has_input_network: bool = False,
+    has_output_network: bool = True,
     fastest: float = 1.0,
     activation: Callable[[Array], Array] = jax.nn.tanh,
     key: PRNGKeyArray,
@@ -129,8 +129,8 @@ def koopman(
         input_size: number of inputs.
         dt: sampling time in the unit of the records.
         width, depth: of the hidden layers of encoder and decoder.
-        bends_input: whether inputs pass through a network beside `B u`.
-        bends_output: whether the decoder has a network beside `C z`; linear decoders suit predictive control.
+        has_input_network: whether inputs pass through a network beside `B u`.
+        has_output_network: whether the decoder has a network beside `C z`; linear decoders suit predictive control.
         fastest: largest initial rotation per sample, rad, in (0, π]. For an oscillator about twice its own, as seen in
             the records: from far above, fits end in poor minima.
         activation: of the hidden layers.
@@ -166,8 +166,8 @@ def koopman(
         angle=jnp.linspace(0.0, fastest, pairs),
         B=jr.normal(kb, (n, input_size)) / max(input_size, 1) ** 0.5,
         C=jr.normal(kc, (output_size, n)) / n**0.5,
-        b=zero_network(input_size, n, width, depth, activation, ku) if bends_input and input_size else None,
-        g=zero_network(n, output_size, width, depth, activation, kd) if bends_output else None,
+        b=zero_network(input_size, n, width, depth, activation, ku) if has_input_network and input_size else None,
+        g=zero_network(n, output_size, width, depth, activation, kd) if has_output_network else None,
         dt=positive_scalar(dt, "dt", "give the sampling time in the unit of the records"),
     )
     return Started(system, Lifted(encoder))

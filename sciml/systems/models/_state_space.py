@@ -1,4 +1,4 @@
-"""State-space models in discrete time: a linear part, and networks that bend it."""
+"""State-space models in discrete time: a linear part, and networks beside it."""
 
 from collections.abc import Callable
 
@@ -59,7 +59,7 @@ class StateSpace(AbstractDiscreteSystem):
         linear: LinearDiscrete | None = None,
         width: int = 16,
         depth: int = 1,
-        bends_output: bool = False,
+        has_output_network: bool = False,
         activation: Callable[[Array], Array] = jax.nn.tanh,
         key: PRNGKeyArray,
     ):
@@ -69,8 +69,8 @@ class StateSpace(AbstractDiscreteSystem):
             linear: where to start, with the same numbers of channels; None for a random stable one, whose eigenvalues
                 have modulus 0.9.
             width, depth: of the hidden layers of the networks; width 0 for a linear model.
-            bends_output: whether the output has a network of its own; without it the output is linear in state and
-                input.
+            has_output_network: whether the output has a network of its own; without it the output is linear in state
+                and input.
             activation: of the hidden layers.
             key: of the initial weights.
 
@@ -93,7 +93,7 @@ class StateSpace(AbstractDiscreteSystem):
             fix = "pass `dt=linear.dt`, or estimate the linear model at this sampling time"
             raise invalid("linear", f"a sampling time of {float(linear.dt):.6g}", f"dt = {float(self.dt):.6g}", fix)
         self.f = zero_network(n + m, n, width, depth, activation, kf) if width else None
-        self.g = zero_network(n + m, p, width, depth, activation, kg) if width and bends_output else None
+        self.g = zero_network(n + m, p, width, depth, activation, kg) if width and has_output_network else None
 
     def step(self, t: ArrayLike, x: Float[Array, " state"], u: Float[Array, " input"] | None) -> Float[Array, " state"]:
         """The state one sample later."""

@@ -121,13 +121,9 @@ class Bagging(AbstractSparse):
         assert key is not None
         one, rows = self.method, self.method.equations.equations(library, chain)
         count = rows.A.shape[0]
-        # Drawing rows with replacement is weighting them by how often they are drawn; those of padding and gaps are 0.
-        is_row = jnp.any(rows.A != 0, axis=1)
-        place = jnp.argsort(~is_row)  # the rows first
-        total = jnp.maximum(jnp.sum(is_row), 1)
-        drawn = place[jr.randint(key, (self.members, count), 0, total)]
-        share = (jnp.arange(count) < total).astype(rows.A.dtype)
-        weight = jax.vmap(lambda k: jnp.zeros_like(share).at[k].add(share))(drawn)
+        # Drawing rows with replacement is weighting them by how often they are drawn.
+        drawn = jr.randint(key, (self.members, count), 0, count)
+        weight = jax.vmap(lambda k: jnp.zeros(count, rows.A.dtype).at[k].add(1.0))(drawn)
         coefficients, is_active = _members(rows.A, rows.b, jnp.sqrt(weight), *one._levels(rows.A), one.rounds)
         inclusion = jnp.mean(is_active.astype(rows.A.dtype), axis=0)
         is_kept = inclusion >= self.inclusion

@@ -45,7 +45,7 @@ def test_eigenvalues_are_those_of_the_matrix():
 
 
 def rotating(n: int, seed: int):
-    """A forced spiral seen through a bend: y = (z0, z1 + z0²)."""
+    """A forced spiral seen through a nonlinearity: y = (z0, z1 + z0²)."""
     rng, z = np.random.default_rng(seed), [np.array([1.0, 0.0])]
     u = rng.normal(size=(n, 1))
     K = 0.95 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
@@ -103,7 +103,7 @@ def test_a_fit_learns_the_lifting():
 
 
 def test_a_model_without_input_network_or_decoder():
-    model = koopman(3, 4, 2, dt=0.1, bends_input=True, bends_output=False, key=KEY)
+    model = koopman(3, 4, 2, dt=0.1, has_input_network=True, has_output_network=False, key=KEY)
     assert model.system.g is None and model.system.input_shape() == (2,)
     data = record(np.ones((5, 3)) * np.arange(5.0)[:, None], np.ones((5, 2)), dt=0.1)
     assert replay(model.system, model.start(data), data).y.shape == (5, 3)

@@ -38,9 +38,11 @@ def outputs(system):
 
 def test_nonlinear_models_start_at_their_linear_part():
     expected = outputs(LINEAR)
-    bent = StateSpace(2, 1, 1, dt=0.1, linear=LINEAR, bends_output=True, key=KEY)
-    blocks = HammersteinWiener(LINEAR, before=Residual(1, key=KEY), after=Residual(1, key=KEY))
-    np.testing.assert_array_equal(outputs(bent), expected)
+    curved = StateSpace(2, 1, 1, dt=0.1, linear=LINEAR, has_output_network=True, key=KEY)
+    blocks = HammersteinWiener(
+        LINEAR, input_nonlinearity=Residual(1, key=KEY), output_nonlinearity=Residual(1, key=KEY)
+    )
+    np.testing.assert_array_equal(outputs(curved), expected)
     np.testing.assert_array_equal(outputs(blocks), expected)
     np.testing.assert_array_equal(outputs(HammersteinWiener(LINEAR)), expected)
 
@@ -55,9 +57,9 @@ def test_a_random_state_space_is_stable():
         StateSpace(2, 1, 1, dt=0.2, linear=LINEAR, key=KEY)
 
 
-def test_blocks_bend_before_and_after():
+def test_blocks_act_before_and_after():
     square, root = lambda v: v**2, lambda v: jnp.tanh(v)
-    system = HammersteinWiener(LINEAR, before=square, after=root)
+    system = HammersteinWiener(LINEAR, input_nonlinearity=square, output_nonlinearity=root)
     squared = eqx.tree_at(lambda r: r.u, DATA, DATA.u**2)
     inner = replay(LINEAR, jnp.array([0.5, -0.2]), squared).y
     np.testing.assert_allclose(outputs(system), jnp.tanh(inner), rtol=1e-12)
@@ -152,8 +154,8 @@ def test_a_bare_scaled_model_begins_in_physical_units():
     inner = LinearContinuous(-np.eye(1), np.ones((1, 1)))
     for outer in (scaled(inner, scaling), scaled(Started(inner), scaling)):
         run = free_run(outer, data)
-        center, spread = (float(part[0]) for part in (scaling.y.mean, scaling.y.scale))
-        exact = center + (301 - center) * np.exp(-t)
+        centre, spread = (float(part[0]) for part in (scaling.y.mean, scaling.y.scale))
+        exact = centre + (301 - centre) * np.exp(-t)
         np.testing.assert_allclose(run.y[:, 0], exact, atol=1e-6 * spread)
     with pytest.raises(ValueError, match="`measures_state`: got False; expected True for a start at a measured state"):
         scaled(Started(inner), scaling, measures_state=False)
