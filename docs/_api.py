@@ -56,7 +56,7 @@ ORDER: dict[str, dict[str, str]] = {
     },
     "metrics": {
         "Certificates": "certify Certificate suboptimality violations clopper_pearson",
-        "Forecasts": "free_run FreeRun rmse nrmse r2",
+        "Forecasts": "forecast_errors ForecastErrors rmse nrmse r2",
         "Tests of residuals": "whiteness input_correlation CorrelationTest",
         "Identifiability": "identifiability sensitivities Identifiability Direction",
         "Uncertainty": "covariance sample_parameters",
