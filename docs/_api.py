@@ -96,6 +96,7 @@ ORDER: dict[str, dict[str, str]] = {
         "Vehicles and power": "UnderwaterVehicle Actuator SwingEquation",
         "Networks": "RCNetwork five_rooms Gravitation four_bodies Boids",
         "Buildings": "single_zone single_zone_record single_zone_weather",
+        "For control": "CartPole PlanarQuadrotor Quadrotor ChainOfMasses",
     },
     "systems.models": {
         "Equations": "GreyBox NeuralODE NetworkODE Lagrangian Hamiltonian PortHamiltonian LiquidTimeConstant",
@@ -114,6 +115,7 @@ ORDER: dict[str, dict[str, str]] = {
         "Predictive control": "MPC MPCReport MPCMemory previews state_and_signal",
         "Output feedback": "OutputFeedback",
         "On the host": "Controller",
+        "Planners": "plan ILQR Gradient CEM MPPI shifted PlanStats Feedback",
     },
     "storage": {"Files": "save load read_header"},
     "core": {"What comes back": "Solution Trajectory", "How it ended": "RESULTS is_successful message tally"},
@@ -127,6 +129,7 @@ TOOLS = {
     "programs": "flatten FlatProgram Layout unflatten_duals flat_residual bounds constraints Quadratic null_space "
     "StageLimits Stages Staged by_stage by_leaf",
     "solvers": "Point PrimalDual KKTMatrix ProjectedNewton",
+    "policies": "Horizon Outcome",
     "storage": "write_atomic output_folder",
 }
 

@@ -38,7 +38,7 @@ from sciml.programs import (
 )
 from sciml.solvers import AbstractSolver, Guess, solve, SQP
 
-from ._shift import shifted
+from ._shift import one_step_later
 
 
 class MPCReport(eqx.Module):
@@ -188,7 +188,7 @@ class MPC(AbstractPolicy):
         slack = _largest(value.ineq) if isinstance(value, Elastic) else jnp.zeros_like(state.report.slack)
         stats = solution.stats
         report = MPCReport(solution.result, stats.steps, stats.residual.largest, slack, ~usable)
-        return u, MPCMemory(*shifted(value, duals), jnp.asarray(False), stop_gradient(report))
+        return u, MPCMemory(*one_step_later(value, duals), jnp.asarray(False), stop_gradient(report))
 
     def report(self, state: MPCMemory) -> MPCReport:
         """How the last program ended."""

@@ -8,7 +8,7 @@ import jax.tree_util as jtu
 from sciml.programs import Duals, Elastic, Shooting
 
 
-def shifted(value: Shooting | Elastic, duals: Duals) -> tuple[Shooting | Elastic, Duals]:
+def one_step_later(value: Shooting | Elastic, duals: Duals) -> tuple[Shooting | Elastic, Duals]:
     """The part of a plan that is still ahead, and its multipliers; the last stage is repeated.
 
     What belongs to the end of the horizon (terminal limits and their slacks) stays where it is.
