@@ -63,12 +63,13 @@ class FreeRun(AbstractLeastSquares):
         return term.scale * jax.vmap(lambda one: term.function(model, one))(term.data)
 
     def init(self, model: Any, source: AbstractSource) -> None:
-        """No memory."""
-        _check_times(model, source.all())
+        """No memory; the data are checked."""
+        if isinstance(data := source.all(), Record):
+            self.structure(model, data)
 
     def structure(self, model: Any, batch: Record) -> Samples:
         """Every record has residuals of its own."""
-        _check_times(model, batch)
+        check_times(model.system if isinstance(model, Started) else model, batch)
         data = batch if batch.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], batch)
         counts = jax.vmap(lambda one: self._counts(model, one))(data)
         if not isinstance(counts, Tracer) and not bool(jnp.any(counts)):
@@ -133,8 +134,9 @@ class OneStep(AbstractLeastSquares):
         return self._loss().residuals(model, _steps(model, batch))
 
     def init(self, model: Any, source: AbstractSource) -> None:
-        """No memory."""
-        _check_times(model, source.all())
+        """No memory; the data are checked."""
+        if isinstance(data := source.all(), Record):
+            self.structure(model, data)
 
     def structure(self, model: Any, batch: Record) -> Samples:
         """Every step has residuals of its own."""
@@ -142,11 +144,6 @@ class OneStep(AbstractLeastSquares):
 
     def _loss(self) -> FreeRun:
         return FreeRun(None, self.weight, self.method, self.substeps, self.is_interpolated)
-
-
-def _check_times(model: Any, data: Any) -> None:
-    if isinstance(data, Record):
-        check_times(model.system if isinstance(model, Started) else model, data)
 
 
 def _start(model: Any) -> AbstractStart:

@@ -54,6 +54,8 @@ def test_a_record_that_cannot_start_is_left_out_and_counted():
     lone = record(np.array([NAN, 0.5, 0.25]), np.zeros(3), dt=1.0)
     with pytest.raises(ValueError, match="`batch`: got no sample that counts; expected measured samples"):
         FreeRun()(HALVE, lone)
+    with pytest.raises(ValueError, match="`batch`: got no sample that counts"):
+        fit(HALVE, FreeRun(), lone, optax.sgd(0.1), steps=1, key=jr.key(0), progress=False)
     with pytest.raises(ValueError, match="`record`: got sample 0 with outputs that were not measured"):
         free_run(HALVE, lone)
     assert free_run(Started(HALVE, Encoder(1, 1, 1, lag=1, key=jr.key(0))), lone).y.shape == (2, 1)
