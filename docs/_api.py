@@ -22,7 +22,7 @@ PAGES = (
 ORDER: dict[str, dict[str, str]] = {
     "programs": {
         "Programs": "Program QuadraticProgram OptimalControl",
-        "Optimal control": "transcribe guess to_trajectory along_trajectory PathLimits Shooting",
+        "Optimal control": "transcribe guess to_trajectory along_trajectory state_bounds_as_limits PathLimits Shooting",
         "Writing constraints": "le ge between elastic Elastic ElasticProgram",
         "Looking at a program": "describe violation Violation kkt_residual Residual Duals lagrangian bound_multipliers",
     },
@@ -56,7 +56,7 @@ ORDER: dict[str, dict[str, str]] = {
     },
     "metrics": {
         "Certificates": "certify Certificate suboptimality violations clopper_pearson",
-        "Forecasts": "free_run FreeRun rmse nrmse r2",
+        "Forecasts": "forecast_errors ForecastErrors rmse nrmse r2",
         "Tests of residuals": "whiteness input_correlation CorrelationTest",
         "Identifiability": "identifiability sensitivities Identifiability Direction",
         "Uncertainty": "covariance sample_parameters",
@@ -81,8 +81,9 @@ ORDER: dict[str, dict[str, str]] = {
         "Conserving and dissipating": "Orthogonal SkewSymmetric PositiveDefinite Symmetric",
     },
     "systems": {
-        "Systems": "LinearContinuous LinearDiscrete zero_order_hold",
+        "Systems": "LinearContinuous LinearDiscrete zero_order_hold linearise",
         "Discretisation": "discretise RK4 Heun Midpoint Exact Discretised",
+        "Matrix equations": "dare care discrete_lyapunov continuous_lyapunov EquationStats",
         "Smooth functions": "safe_sqrt smooth_max smooth_min",
     },
     "systems.zoo": {
@@ -95,6 +96,7 @@ ORDER: dict[str, dict[str, str]] = {
         "Vehicles and power": "UnderwaterVehicle Actuator SwingEquation",
         "Networks": "RCNetwork five_rooms Gravitation four_bodies Boids",
         "Buildings": "single_zone single_zone_record single_zone_weather",
+        "For control": "CartPole PlanarQuadrotor Quadrotor ChainOfMasses",
     },
     "systems.models": {
         "Equations": "GreyBox NeuralODE NetworkODE Lagrangian Hamiltonian PortHamiltonian LiquidTimeConstant",
@@ -108,7 +110,13 @@ ORDER: dict[str, dict[str, str]] = {
         "States of a record": "filter_states smooth_states estimate_states",
         "What comes back": "Gaussian Filtered Smoothed Estimated Window",
     },
-    "policies": {"Policies": "OutputFeedback"},
+    "policies": {
+        "Linear quadratic regulators": "lqr lqi finite_lqr LQR LQI FiniteLQR Equilibrium Targets",
+        "Predictive control": "MPC MPCReport MPCMemory previews state_and_signal",
+        "Output feedback": "OutputFeedback",
+        "On the host": "Controller",
+        "Planners": "plan ILQR Gradient CEM MPPI shifted PlanStats Feedback",
+    },
     "storage": {"Files": "save load read_header"},
     "core": {"What comes back": "Solution Trajectory", "How it ended": "RESULTS is_successful message tally"},
 }
@@ -119,8 +127,9 @@ TOOLS = {
     "tree_allfinite tree_size tree_where where_needed progress_bar RobustLU DampedInverse cholesky solve_cholesky "
     "solve_triangular one_at_a_time",
     "programs": "flatten FlatProgram Layout unflatten_duals flat_residual bounds constraints Quadratic null_space "
-    "Stages Staged by_stage by_leaf",
-    "solvers": "Point KKTMatrix ProjectedNewton",
+    "StageLimits Stages Staged by_stage by_leaf",
+    "solvers": "Point PrimalDual KKTMatrix ProjectedNewton",
+    "policies": "Horizon Outcome",
     "storage": "write_atomic output_folder",
 }
 

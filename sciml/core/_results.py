@@ -43,6 +43,11 @@ class RESULTS(diffrax.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "In a run: shorten the step, bound the input, or start from another state. In a fit: lower the learning rate, "
         "and evaluate the loss at the start."
     )
+    unstable = (
+        "A matrix equation has no stabilising solution: the matrix of a Lyapunov equation, or every closed loop that a "
+        "Riccati equation allows, is not stable, or is so only within rounding. Give every mode that does not decay an "
+        "input that moves it, and a weight."
+    )
 
 
 def is_successful(result: RESULTS) -> Bool[Array, "*batch"]:

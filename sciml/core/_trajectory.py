@@ -27,3 +27,5 @@ class Trajectory(eqx.Module):
     """`successful`, or why the run stopped."""
     lost: Scalar
     """Number of trailing steps that were not taken because the next state was not finite; 0 in a sound run."""
+    report: Any = None
+    """What the policy told at each step, leading axis `N` (`AbstractPolicy.report`); None where it told nothing."""

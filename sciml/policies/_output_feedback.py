@@ -54,10 +54,11 @@ class OutputFeedback(AbstractPolicy):
             fix = "write `0.01 * jnp.eye(outputs)`"
             raise invalid("noise", f"shape {self.noise.shape}", "a covariance, (outputs, outputs)", fix)
 
-    def init(self, x0: Any) -> tuple[Any, Any]:
+    def init(self, x0: Any, w: Any) -> tuple[Any, Any]:
         """The memories of observer and policy; the observer starts from its own `start`, not from `x0`."""
-        memory = self.observer.init()
-        inner = self.policy.init(self.observer.estimate(memory)) if isinstance(self.policy, AbstractPolicy) else None
+        memory, inner = self.observer.init(), None
+        if isinstance(self.policy, AbstractPolicy):
+            inner = self.policy.init(self.observer.estimate(memory), w)
         return memory, inner
 
     def step(
@@ -83,3 +84,8 @@ class OutputFeedback(AbstractPolicy):
         else:
             u = self.policy(estimate, w)
         return u, (self.observer.predict(memory, u), inner)
+
+    def report(self, state: tuple[Any, Any]) -> Any:
+        """What the policy behind the observer tells."""
+        _, inner = state
+        return self.policy.report(inner) if isinstance(self.policy, AbstractPolicy) else None

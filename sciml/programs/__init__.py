@@ -31,4 +31,5 @@ from ._program import (
     Program as Program,
 )
 from ._quadratic import null_space as null_space, Quadratic as Quadratic, QuadraticProgram as QuadraticProgram
+from ._soft_states import StageLimits as StageLimits, state_bounds_as_limits as state_bounds_as_limits
 from ._stages import by_leaf as by_leaf, by_stage as by_stage, Staged as Staged, Stages as Stages

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Scalar
 
@@ -89,7 +90,8 @@ def as_covariance(value: ArrayLike, size: int, argument: str, dtype: Any) -> Flo
         expected = f"a number, ({size},) or ({size}, {size})"
         raise invalid(argument, f"shape {array.shape}", expected, "give one variance per entry, or a matrix")
     matrix = array if array.ndim == 2 else array * jnp.eye(size, dtype=dtype)
-    if not isinstance(matrix, Tracer) and not bool(jnp.all(jnp.diagonal(matrix) >= 0) & jnp.all(jnp.isfinite(matrix))):
+    # In NumPy: under `jit`, a function of JAX makes a tracer of a matrix that is known.
+    if not isinstance(matrix, Tracer) and not (np.all(np.diagonal(matrix) >= 0) and np.all(np.isfinite(matrix))):
         raise invalid(
             argument, f"variances {jnp.diagonal(matrix)}", "finite numbers >= 0", "give variances, squared units"
         )

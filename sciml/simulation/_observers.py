@@ -4,13 +4,12 @@ from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from sciml.core import cholesky, invalid, one_at_a_time, wrong_type
-from sciml.systems import AbstractContinuousSystem, AbstractDiscreteSystem, LinearDiscrete
+from sciml.core import checked, cholesky, invalid, is_successful, solve_cholesky, wrong_type
+from sciml.systems import AbstractContinuousSystem, AbstractDiscreteSystem, dare, LinearDiscrete
 
 from ._gaussian import as_covariance, corrected, Correction, Gaussian, symmetric, value_and_slope
 
@@ -234,45 +233,32 @@ class SteadyKalmanFilter(AbstractObserver):
         return memory.state.mean
 
 
-def steady_state(observer: KalmanFilter, *, doublings: int = 40) -> SteadyKalmanFilter:
+def steady_state(observer: KalmanFilter) -> SteadyKalmanFilter:
     """The limit of a Kalman filter: the stabilising solution of the Riccati equation, and its gain.
 
         P = A P Aᵀ - A P Cᵀ (C P Cᵀ + V)⁻¹ C P Aᵀ + W,   K = P Cᵀ (C P Cᵀ + V)⁻¹
 
     with `W` the process and `V` the measurement covariance. It exists if `(A, C)` is detectable and the noise reaches
-    all states that do not decay; otherwise the gain is not finite or the filter does not converge.
+    all states that neither decay nor grow.
 
     Args:
         observer: the Kalman filter of a system whose matrices do not change.
-        doublings: steps of the doubling algorithm, >= 1; each doubles the time over which the filter has run, so that
-            40 stand for 1e12 samples.
 
     Raises:
-        ValueError: `doublings < 1`; outside `jit`, a solution that is not finite.
+        ValueError: outside `jit`, a filter without steady state.
+        RuntimeError: the same under `jit`.
 
-    Gradient: through the doubling steps, in both modes.
+    Gradient: that of the limit, in both modes: see `systems.dare`.
 
-    Source: Anderson & Moore (1979), Optimal Filtering, chapters 4 and 6; the structure-preserving doubling algorithm of
-    Chu, Fan, Lin & Wang (2004), Structure-preserving algorithms for periodic discrete-time algebraic Riccati equations,
-    International Journal of Control 77(8), doi:10.1080/00207170410001714988.
+    Source: Anderson & Moore (1979), Optimal Filtering, chapters 4 and 6; the equation is solved by `systems.dare`.
     """
-    if doublings < 1:
-        raise invalid("doublings", doublings, "an integer >= 1", "leave it at 40")
     A, C, V = observer.system.A, observer.system.C, observer.measurement
-    eye, solve = jnp.eye(A.shape[0], dtype=A.dtype), one_at_a_time(jnp.linalg.solve)
-
-    def double(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
-        a, g, h = carry
-        inner = solve(eye + g @ h, jnp.concatenate([a, g], axis=1))  # (I + G H)⁻¹ [A, G]
-        a_next, g_next = inner[:, : a.shape[1]], inner[:, a.shape[1] :]
-        return (a @ a_next, symmetric(g + a @ g_next @ a.T), symmetric(h + a.T @ h @ a_next)), None
-
-    start = (A.T, C.T @ solve(V, C), observer.process)
-    (_, _, P), _ = jax.lax.scan(double, start, None, length=doublings)
-    gain = solve(C @ P @ C.T + V, C @ P).T
-    if not isinstance(gain, Tracer) and not bool(jnp.all(jnp.isfinite(gain))):
+    solution = dare(A.T, C.T, observer.process, V, throw=False)
+    if not isinstance(solution.value, Tracer) and not bool(is_successful(solution.result)):
         fix = "let every state that does not decay be seen in the outputs, and give it process noise"
         raise invalid("observer", "a filter without steady state", "a detectable system", fix)
+    P = checked(solution.value, solution.result)
+    gain = solve_cholesky(cholesky(C @ P @ C.T + V), C @ P).T
     return SteadyKalmanFilter(observer.system, gain, Gaussian(observer.start.mean, P))
 
 

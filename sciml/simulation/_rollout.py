@@ -126,7 +126,7 @@ def _check_loop(system: AbstractDiscreteSystem, policy: Any, x0: Any, w: Any, ob
     """Raise unless policy and system fit each other and the state."""
 
     def act() -> Any:
-        memory = policy.init(x0) if isinstance(policy, AbstractPolicy) else None
+        memory = policy.init(x0, w) if isinstance(policy, AbstractPolicy) else None
         return _act(policy, memory, observe(x0), w, key)[0]
 
     u = eqx.filter_eval_shape(act)
@@ -224,13 +224,13 @@ def _rollout(
     dtype = jnp.result_type(*jax.tree.leaves(x0))
     ts = jnp.arange(steps + 1).astype(dtype) * jnp.asarray(system.dt).astype(dtype)
     keys = None if key is None else jr.split(key, steps)
-    memory = policy.init(x0) if isinstance(policy, AbstractPolicy) else None
+    w0 = jax.tree.map(lambda a: a[0], exogenous)
+    memory = policy.init(x0, w0) if isinstance(policy, AbstractPolicy) else None
 
     def step(t: Array, x: Any, u: Any) -> Any:
         x_next = system.step(t, unpack(x), u)
         return _pack(x_next)[0]
 
-    w0 = jax.tree.map(lambda a: a[0], exogenous)
     key0 = None if keys is None else keys[0]
     u_like = jax.eval_shape(lambda: _act(policy, memory, observe(x0), w0, key0)[0])
     u_safe = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), u_like)
@@ -245,16 +245,18 @@ def _rollout(
         x_next = _guarded(step, t, x, u, safe)
         alive = alive & _is_sound(x_next)
         x, memory = jax.tree.map(lambda a, b: jnp.where(alive, a, b), (x_next, new_memory), (x, memory))
-        return (x, memory, alive), (x, u, alive)
+        report = policy.report(memory) if isinstance(policy, AbstractPolicy) else None
+        return (x, memory, alive), (x, u, alive, report)
 
     carry = (start, memory, jnp.asarray(True))
     # States, inputs and one flag are stored per step, the rest is computed again: faster than storing it, and a fifth
     # of the memory on long horizons.
     body = jax.checkpoint(body, prevent_cse=False)
-    _, (xs, us, alive) = jax.lax.scan(body, carry, (ts[:-1], exogenous, keys), length=steps, unroll=unroll)
+    _, (xs, us, alive, report) = jax.lax.scan(body, carry, (ts[:-1], exogenous, keys), length=steps, unroll=unroll)
     xs = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, xs)
     xs = xs if unpack is _identity else jax.vmap(unpack)(xs)
     u_end = jax.tree.map(lambda a: jnp.concatenate([a, a[-1:]]), us)
     lost = jnp.sum(~alive)
     result = RESULTS.where(lost > 0, RESULTS.diverged, RESULTS.successful)
-    return Trajectory(t=ts, x=xs, u=us, y=jax.vmap(system.output)(ts, xs, u_end), result=result, lost=lost)
+    ys = jax.vmap(system.output)(ts, xs, u_end)
+    return Trajectory(t=ts, x=xs, u=us, y=ys, result=result, lost=lost, report=report)

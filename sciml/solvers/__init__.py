@@ -1,6 +1,12 @@
 """Solvers: optimisation of programs, in batches and with derivatives of the solutions."""
 
-from ._abstract import AbstractSolver as AbstractSolver, Guess as Guess, Point as Point, SolveStats as SolveStats
+from ._abstract import (
+    AbstractSolver as AbstractSolver,
+    Guess as Guess,
+    Point as Point,
+    PrimalDual as PrimalDual,
+    SolveStats as SolveStats,
+)
 from ._adjoint import KKTAdjoint as KKTAdjoint
 from ._admm import ADMM as ADMM
 from ._augmented_lagrangian import AugmentedLagrangian as AugmentedLagrangian

@@ -10,7 +10,8 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, Int
 
 from ..core import invalid, RESULTS, wrong_type
-from ..programs import FlatProgram, Residual
+from ..programs import Duals, FlatProgram, Residual
+from ..programs._vectors import vector
 
 
 class SolveStats(eqx.Module):
@@ -37,13 +38,42 @@ class Point(eqx.Module):
 
 
 class Guess(eqx.Module):
-    """A decision that may be a good start, for instance a network's; pass it as `warm` with the solver `Race`.
+    """A start from elsewhere, for instance a network's prediction or a shifted plan; pass it as `warm`.
+
+    A decision alone needs the solver `Race`, which compares it with the cold start. `SQP`, `InteriorPoint` and
+    `AugmentedLagrangian` take a decision with multipliers, and start from both as from an earlier solution.
 
     Args:
         value: the decision, shaped like `z0`; a trained predictor gives a batch by `Guess(jax.vmap(predictor)(ps))`.
+        duals: its multipliers, shaped like `Solution.duals`; None for none.
+
+    Examples:
+        ```python
+        nearest = sciml.Program(lambda z, p: jnp.sum((z - p) ** 2), ineq=lambda z, p: z @ z - 1.0)
+        before = sciml.solve(nearest, sciml.solvers.SQP(), jnp.zeros(2), jnp.array([3.0, 4.0]))
+        guess = sciml.solvers.Guess(before.value, before.duals)
+        after = sciml.solve(nearest, sciml.solvers.SQP(), jnp.zeros(2), jnp.array([3.0, 4.1]), warm=guess)
+        assert after.stats.steps < before.stats.steps
+        ```
     """
 
     value: Any
+    duals: Duals | None = None
+
+
+class PrimalDual(eqx.Module):
+    """An unscaled start with multipliers over vectors, as `AbstractSolver.init` gets it from a `Guess`."""
+
+    x: Float[Array, " n"]
+    ineq: Float[Array, " g"]
+    eq: Float[Array, " h"]
+    lower: Float[Array, " n"]
+    upper: Float[Array, " n"]
+
+    @property
+    def rows(self) -> Float[Array, " m"]:
+        """The multipliers of inequalities, lower and upper bounds, in this order."""
+        return jnp.concatenate([self.ineq, self.lower, self.upper])
 
 
 class AbstractSolver(eqx.Module):
@@ -60,7 +90,12 @@ class AbstractSolver(eqx.Module):
 
     @property
     def takes_guess(self) -> bool:
-        """Whether `warm` may be a `Guess`."""
+        """Whether `warm` may be a `Guess` without multipliers."""
+        return False
+
+    @property
+    def takes_multipliers(self) -> bool:
+        """Whether `warm` may be a `Guess` with multipliers, which `init` then gets as a `PrimalDual`."""
         return False
 
     def suited(self, program: FlatProgram) -> FlatProgram:
@@ -73,7 +108,7 @@ class AbstractSolver(eqx.Module):
 
     @abstractmethod
     def init(self, program: FlatProgram, constants: Any, x0: Float[Array, " n"], p: Any, warm: Any) -> Any:
-        """The first state; `warm` is the `state` of an earlier solution, or None."""
+        """The first state; `warm` is the `state` of an earlier solution, or a `PrimalDual`, or None."""
 
     @abstractmethod
     def step(self, program: FlatProgram, constants: Any, state: Any, p: Any) -> Any:
@@ -97,8 +132,13 @@ def check_guess(solver: AbstractSolver, warm: Any, z0: Any) -> None:
     if not isinstance(warm, Guess):
         return
     name = type(solver).__name__
-    if not solver.takes_guess:
-        fix = f"race it against the cold start: `Race({name}(...))`"
+    if warm.duals is not None and not solver.takes_multipliers:
+        fix = "pass the `state` of an earlier solution, or choose `SQP`, `InteriorPoint` or `AugmentedLagrangian`"
+        raise wrong_type("warm", f"a `Guess` with multipliers for {name}", "a state of this solver", fix)
+    if warm.duals is None and not solver.takes_guess:
+        fix = f"give multipliers too, or race it against the cold start: `Race({name}(...))`"
+        if not solver.takes_multipliers:
+            fix = f"race it against the cold start: `Race({name}(...))`"
         if not solver.uses_start:
             fix = f"pass a state: {name} starts from a point of its own"
         raise wrong_type("warm", f"a `Guess` for {name}", "the `state` of an earlier solution", fix)
@@ -127,4 +167,22 @@ def begin(
                 expected = f"{wanted.dtype}{list(wanted.shape)}, as this program has"
                 fix = "pass the state of a program of the same size and dtype; map over a batch with `vmap`"
                 raise wrong_type("warm", got, expected, fix)
-    return solver.init(program, constants, x0, p, warm)
+    return solver.init(program, constants, x0, p, _primal_dual(program, warm, x0.dtype))
+
+
+def _primal_dual(program: FlatProgram, warm: Any, dtype: Any) -> Any:
+    """A `Guess` with multipliers over vectors; anything else as it is.
+
+    Raises:
+        ValueError: multipliers of another size than the constraints.
+    """
+    if not isinstance(warm, Guess) or warm.duals is None:
+        return warm
+    duals = warm.duals
+    parts = [vector(part, dtype) for part in (warm.value, duals.ineq, duals.eq, duals.lower, duals.upper)]
+    sizes = (program.size, program.n_ineq, program.n_eq, program.size, program.size)
+    for name, part, size in zip(("ineq", "eq", "lower", "upper"), parts[1:], sizes[1:], strict=True):
+        if part.size != size:
+            fix = "shape it like the `duals` of a solution of this program"
+            raise invalid(f"warm.duals.{name}", f"{part.size} multipliers", f"{size}", fix)
+    return PrimalDual(*parts)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
 
 from ..core import invalid, RESULTS, tree_where, wrong_type
 from ..programs import FlatProgram
-from ._abstract import AbstractSolver, Point
+from ._abstract import AbstractSolver, Point, PrimalDual
 from ._evaluate import Scaling
 from ._penalised import augmented, evaluate_rows, Limits, probed_scaling, Rows, scaled_rows
 from ._polish import AbstractPolish, NewtonPolish, residual_at
@@ -108,6 +108,11 @@ class AugmentedLagrangian(AbstractSolver):
         """Whether the inner minimiser stays within bounds."""
         return isinstance(self.inner, ProjectedNewton)
 
+    @property
+    def takes_multipliers(self) -> bool:
+        """True: a `Guess` with multipliers is a start, with the penalty of a cold one."""
+        return True
+
     def prepare(self, program: FlatProgram, p: Any) -> Limits:
         """The bounds at the instance `p`."""
         return program.limits(p)
@@ -116,7 +121,7 @@ class AugmentedLagrangian(AbstractSolver):
         """The start within its bounds, or the best point of `warm` with its multipliers and penalty."""
         lower, upper = constants
         crossed = jnp.any(~(lower <= upper))
-        x = x0 if warm is None else warm.best.x
+        x = x0 if warm is None else warm.x if isinstance(warm, PrimalDual) else warm.best.x
         x = jnp.where(crossed, x, jnp.clip(x, lower, upper))
         scaling, (f, g, h), finite = probed_scaling(program, x, p, self.scale_to)
         dtype = x.dtype
@@ -126,7 +131,11 @@ class AugmentedLagrangian(AbstractSolver):
         penalty = jnp.where(jnp.isfinite(penalty), penalty, 1.0).astype(dtype)
         dual = jnp.zeros(g.size + (0 if self.keeps_bounds else 2 * x.size), dtype)
         eq = jnp.zeros_like(h)
-        if warm is not None:
+        if isinstance(warm, PrimalDual):
+            bound = jnp.zeros(0, dtype) if self.keeps_bounds else jnp.concatenate([warm.lower, warm.upper])
+            dual = jnp.concatenate([warm.ineq / scaling.ineq, bound]) * scaling.objective
+            eq = warm.eq * scaling.objective / scaling.eq
+        elif warm is not None:
             by_f = scaling.objective
             dual = jnp.concatenate([warm.best.ineq * by_f / scaling.ineq, warm.dual[g.size :]])
             eq, penalty = warm.best.eq * by_f / scaling.eq, warm.penalty

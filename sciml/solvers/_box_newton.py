@@ -109,9 +109,9 @@ class BoxNewton(AbstractSolver):
         """One Newton step on the free entries, searched along its projection."""
         tol, stall_tol = self._tolerances(state.x.dtype)
         Q = constants.Q
-        free = ~_held(constants, state.x, state.slope)
+        free = ~is_held(constants.lower, constants.upper, state.x, state.slope)
         direction, is_definite = self._direction(Q, state.slope, free)
-        x = _searched(constants, state, direction)
+        x = search(Q, constants.q, constants.lower, constants.upper, state.x, state.slope, direction)
         slope = Q @ x + constants.q
         residual = _residual(constants, x, slope)
 
@@ -120,7 +120,7 @@ class BoxNewton(AbstractSolver):
         x = jnp.where(moved & ~unbounded, x, state.x)
         slope, residual = jnp.where(moved, slope, state.slope), jnp.where(moved, residual, state.residual)
         # What is positive definite on the entries that were free is so on fewer: then the answer is a minimiser.
-        certain = moved & jnp.all(free | _held(constants, x, slope))
+        certain = moved & jnp.all(free | is_held(constants.lower, constants.upper, x, slope))
         improved = residual <= 0.9 * state.best
         age = jnp.where(improved, 0, state.age + 1)
         worn_out = (age >= _PATIENCE) | ~moved | jnp.all(x == state.x)
@@ -163,10 +163,10 @@ class BoxNewton(AbstractSolver):
         return jnp.asarray(tol, dtype), jnp.asarray(10 * tol if self.stall_tol is None else self.stall_tol, dtype)
 
 
-def _held(constants: BoxConstants, x: Array, slope: Array) -> Bool[Array, " n"]:
+def is_held(lower: Array, upper: Array, x: Array, slope: Array) -> Bool[Array, " n"]:
     """Entries at a bound beyond which the objective would fall, and fixed ones."""
-    below, above = (x <= constants.lower) & (slope > 0), (x >= constants.upper) & (slope < 0)
-    return below | above | (constants.lower == constants.upper)
+    below, above = (x <= lower) & (slope > 0), (x >= upper) & (slope < 0)
+    return below | above | (lower == upper)
 
 
 def _residual(constants: BoxConstants, x: Array, slope: Array) -> Scalar:
@@ -176,26 +176,28 @@ def _residual(constants: BoxConstants, x: Array, slope: Array) -> Scalar:
     return flat_residual(x, slope, none, none, limits, (none, below, above)).largest
 
 
-def _searched(constants: BoxConstants, state: BoxState, direction: Array) -> Float[Array, " n"]:
-    """The best of some points of the projection of `x + α d`, `α <= 1`.
+def search(
+    Q: Array, q: Array, lower: Array, upper: Array, x: Array, slope: Array, direction: Array
+) -> Float[Array, " n"]:
+    """The best of some points of the projection of `x + α d`, `α <= 1`, for `½ xᵀQx + qᵀx` with `slope = Q x + q`.
 
     They are the full step, the least point along the entries that are not blocked at once, fractions of it, and the
     points where an entry meets its bound. The best falls at least as far as the first that Armijo's rule would accept.
     """
-    x, dtype = state.x, state.x.dtype
-    target = jnp.where(direction > 0, constants.upper, constants.lower)
+    dtype = x.dtype
+    target = jnp.where(direction > 0, upper, lower)
     direction = jnp.where(x == target, 0.0, direction)
     meets = jnp.isfinite(target) & (direction != 0)
     met = jnp.where(meets, (target - x) / jnp.where(direction != 0, direction, 1.0), 1.0)
-    bend, fall = direction @ (constants.Q @ direction), -(state.slope @ direction)
+    bend, fall = direction @ (Q @ direction), -(slope @ direction)
     least = jnp.clip(fall / jnp.where(bend > 0, bend, 1.0), 0.0, 1.0)
     fractions = jnp.where(bend > 0, least, 1.0) * jnp.asarray(_FRACTIONS, dtype)
     lengths = jnp.concatenate([jnp.ones((1,), dtype), fractions, jnp.clip(met, 0.0, 1.0)])
-    trials = jnp.clip(x + lengths[:, None] * direction, constants.lower, constants.upper)
+    trials = jnp.clip(x + lengths[:, None] * direction, lower, upper)
     steps = trials - x
-    changes = jnp.sum(steps * (state.slope + 0.5 * (steps @ constants.Q)), axis=1)
+    changes = jnp.sum(steps * (slope + 0.5 * (steps @ Q)), axis=1)
     # Near the solution changes are rounding: the full step is as good as any.
-    size = (jnp.abs(x) + jnp.abs(steps[0])) @ (jnp.abs(state.slope) + jnp.abs(constants.q))
+    size = (jnp.abs(x) + jnp.abs(steps[0])) @ (jnp.abs(slope) + jnp.abs(q))
     bonus = jnp.where(jnp.arange(lengths.size) == 0, 4 * jnp.finfo(dtype).eps * size, 0.0)
     changes = jnp.where(jnp.isfinite(changes), changes - bonus, jnp.inf)
     best = jnp.argmin(changes)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Scalar, ScalarLike
 
 from ..core import RESULTS, tree_where, where_needed
 from ..programs import bound_multipliers, flat_residual, FlatProgram
-from ._abstract import AbstractSolver, Point
+from ._abstract import AbstractSolver, Point, PrimalDual
 from ._barrier import adapt_barrier, lower_barrier
 from ._evaluate import evaluate, Evaluation, noticeable, scaling_at, values
 from ._finish import finish
@@ -79,6 +79,11 @@ class InteriorPoint(AbstractSolver):
     unbounded_at: ScalarLike = 1e10
     scan: AbstractScan = Sequential()
 
+    @property
+    def takes_multipliers(self) -> bool:
+        """True: a `Guess` with multipliers is a start, moved inside the bounds as an earlier solution is."""
+        return True
+
     def suited(self, program: FlatProgram) -> FlatProgram:
         """The program, with this solver's recursion over its stages."""
         return eqx.tree_at(lambda p: p.scan, program, self.scan, is_leaf=lambda x: x is None)
@@ -102,10 +107,10 @@ class InteriorPoint(AbstractSolver):
         eq = jnp.zeros_like(h)
         if warm is not None:
             # Multipliers in the scaling of today's start, and no further below the central path than it.
-            ineq = warm.dual[: g.size] * warm.scaling.ineq / scaling.ineq
-            unscaled = jnp.concatenate([ineq, warm.dual[g.size :]]) / warm.scaling.objective
-            dual = jnp.where(constants.exists, jnp.maximum(unscaled * scaling.objective, dual), 0.0)
-            eq = warm.eq * (warm.scaling.eq / scaling.eq) * (scaling.objective / warm.scaling.objective)
+            start = warm if isinstance(warm, PrimalDual) else _again(warm)
+            rows = jnp.concatenate([start.ineq / scaling.ineq, start.lower, start.upper]) * scaling.objective
+            dual = jnp.where(constants.exists, jnp.maximum(rows, dual), 0.0)
+            eq = start.eq * scaling.objective / scaling.eq
         result = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite_start)
         result = RESULTS.where(constants.contradictory, RESULTS.contradictory_bounds, result)
         zero, none, far = jnp.zeros((), dtype), jnp.asarray(0), jnp.full((), jnp.inf, dtype)
@@ -228,6 +233,14 @@ def _unscaled(constants: Constants, state: State) -> Point:
     x = jnp.where(constants.is_fixed, constants.lower, jnp.clip(state.x, constants.lower, constants.upper))
     ineq = state.dual[: state.slack.size] * scale.ineq / scale.objective
     return Point(x, ineq, state.eq * scale.eq / scale.objective)
+
+
+def _again(state: State) -> PrimalDual:
+    """An earlier iterate with its multipliers, in the user's units."""
+    ineq, bounds = jnp.split(state.dual / state.scaling.objective, [state.slack.size])
+    lower, upper = jnp.split(bounds, 2)
+    eq = state.eq * state.scaling.eq / state.scaling.objective
+    return PrimalDual(state.x, ineq * state.scaling.ineq, eq, lower, upper)
 
 
 def _interior(constants: Constants, x0: Vector, push: ScalarLike) -> Vector:

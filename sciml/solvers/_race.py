@@ -18,9 +18,9 @@ class Race(AbstractSolver):
 
     Choose it if some warm starts of a batch may be bad: an earlier solution or a network's prediction saves steps for
     most instances, but costs steps where it is poor. Both starts are evaluated once, before the loop. If `warm` is a
-    `state`, the start with the smaller unscaled KKT residual (largest entry) runs. If `warm` is a `Guess`, which has no
-    multipliers, the start with the smaller violation runs; if neither is violated beyond 1e-6, the one with the smaller
-    objective. The cold start runs on a tie, and if the warm one is not finite.
+    `state` or a `Guess` with multipliers, the start with the smaller unscaled KKT residual (largest entry) runs. If it
+    is a `Guess` without, the start with the smaller violation runs; if neither is violated beyond 1e-6, the one with
+    the smaller objective. The cold start runs on a tie, and if the warm one is not finite.
 
     Args:
         solver: the solver to run. A `Guess` needs a solver that uses its start (`uses_start`).
@@ -43,6 +43,11 @@ class Race(AbstractSolver):
     def takes_guess(self) -> bool:
         """True: a `Guess` is one of the two starts."""
         return True
+
+    @property
+    def takes_multipliers(self) -> bool:
+        """Whether the wrapped solver takes a `Guess` with multipliers."""
+        return self.solver.takes_multipliers
 
     @property
     def uses_start(self) -> bool:

@@ -65,7 +65,8 @@ def solve(
         z0: the start, any pytree of numbers; the decision has its structure.
         p: the instance, any pytree.
         warm: the `state` of an earlier solution of a program of the same shape. The solver then starts from its iterate
-            and multipliers, and only the structure of `z0` matters. With `Race`, also a `Guess`.
+            and multipliers, and only the structure of `z0` matters. Also a `Guess` with multipliers;
+            with `Race`, one without.
         max_steps: largest number of iterations.
         adjoint: method of differentiation; default `KKTAdjoint()`. `optimistix.ImplicitAdjoint()` is the reference.
         throw: whether a failure raises; if False, look at `result`.

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
 
 from ..core import RESULTS, tree_where, where_needed, wrong_type
 from ..programs import bound_multipliers, flat_residual, FlatProgram
-from ._abstract import AbstractSolver, Point
+from ._abstract import AbstractSolver, Point, PrimalDual
 from ._evaluate import Evaluation, noticeable, Scaling, scaling_at, values
 from ._hessian import AbstractHessian, ExactHessian, ShiftedModel
 from ._interior_point_qp import InteriorPointQP, kkt_parts, QPState
@@ -114,6 +114,11 @@ class SQP(AbstractSolver):
             fix = "pass an instance, such as `GaussNewton(residual)`"
             raise wrong_type("hessian", repr(self.hessian), "a Hessian object", fix)
 
+    @property
+    def takes_multipliers(self) -> bool:
+        """True: a `Guess` with multipliers is a start, with the active set that they tell."""
+        return True
+
     def suited(self, program: FlatProgram) -> FlatProgram:
         """The program, with this solver's recursion over its stages."""
         return eqx.tree_at(lambda p: p.scan, program, self.scan, is_leaf=lambda x: x is None)
@@ -132,7 +137,13 @@ class SQP(AbstractSolver):
         n, dtype = x.size, x.dtype
         none = jnp.zeros(g.size + 2 * n, dtype)
         dual, eq, guess, has_guess = none, jnp.zeros_like(h), none > 0, jnp.asarray(False)
-        if warm is not None:
+        if isinstance(warm, PrimalDual):
+            units = jnp.concatenate([scaling.ineq, jnp.ones(2 * n, dtype)])
+            dual, eq = warm.rows * scaling.objective / units, warm.eq * scaling.objective / scaling.eq
+            # Rows whose multiplier exceeds their distance are those that hold, by strict complementarity.
+            guess = warm.rows > jnp.concatenate([-g / scaling.ineq, x - lower, upper - x])
+            has_guess = jnp.any(guess)
+        elif warm is not None:
             # Multipliers in the scaling of today's start.
             by_f = scaling.objective / warm.scaling.objective
             rows = jnp.concatenate([warm.scaling.ineq / scaling.ineq, jnp.ones(2 * n, dtype)])

@@ -30,22 +30,26 @@ class Scaling(eqx.Module):
         return Record(data.t, u, y, data.is_measured, data.length)
 
 
-def scale_records(data: Record) -> Scaling:
+def scale_records(data: Record, *, center: bool = True) -> Scaling:
     """The maps that give every channel of `data` mean 0 and standard deviation 1, over all samples of all records.
 
     `systems.models.Scaled` puts them around a model, which is then saved, simulated and controlled in physical units.
 
     Args:
         data: the training part only, one record or several. Missing samples and padding do not count.
+        center: whether to subtract means. Without, channels are divided by their root mean square. A linear system that
+            is at rest at zero stays linear only then: the means of a record that is no steady operation (a building
+            that warms up, say) are no equilibrium, and subtracting them adds an offset, which takes a state to model.
 
     Returns:
-        The maps; a constant channel is only shifted (scale 1).
+        The maps; a constant channel is only shifted (scale 1), or without `center` divided by its size.
     """
+    standardiser = _standardiser if center else _divider
     live = jnp.broadcast_to(data.is_sample[..., None], data.y.shape[:-1] + (1,))
     u = None
     if data.u is not None:
-        u = _standardiser(data.u, jnp.broadcast_to(live, data.u.shape))
-    return Scaling(u, _standardiser(data.y, data.is_measured))
+        u = standardiser(data.u, jnp.broadcast_to(live, data.u.shape))
+    return Scaling(u, standardiser(data.y, data.is_measured))
 
 
 def _standardiser(x: Float[Array, "*record time channel"], counts: Bool[Array, "*record time channel"]) -> Standardiser:
@@ -57,3 +61,10 @@ def _standardiser(x: Float[Array, "*record time channel"], counts: Bool[Array, "
     low = jnp.min(jnp.where(counts, x, np.inf), axis=axes)
     high = jnp.max(jnp.where(counts, x, -np.inf), axis=axes)
     return Standardiser(mean, jnp.where(high > low, spread, 1))
+
+
+def _divider(x: Float[Array, "*record time channel"], counts: Bool[Array, "*record time channel"]) -> Standardiser:
+    axes = tuple(range(x.ndim - 1))
+    total = jnp.maximum(jnp.sum(counts, axis=axes), 1).astype(x.dtype)
+    size = jnp.sqrt(jnp.sum(jnp.where(counts, x, 0) ** 2, axis=axes) / total)
+    return Standardiser(jnp.zeros_like(size), jnp.where(size > 0, size, 1))

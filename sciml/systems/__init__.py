@@ -11,5 +11,12 @@ from ._linear import (
     LinearDiscrete as LinearDiscrete,
     zero_order_hold as zero_order_hold,
 )
+from ._linearise import linearise as linearise
+from ._lyapunov import (
+    continuous_lyapunov as continuous_lyapunov,
+    discrete_lyapunov as discrete_lyapunov,
+    EquationStats as EquationStats,
+)
 from ._methods import Heun as Heun, Midpoint as Midpoint, RK4 as RK4
+from ._riccati import care as care, dare as dare
 from ._smooth import safe_sqrt as safe_sqrt, smooth_max as smooth_max, smooth_min as smooth_min

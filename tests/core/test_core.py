@@ -29,7 +29,9 @@ from sciml.core import (
     wrong_type,
 )
 
-OURS = ["infeasible", "contradictory_bounds", "unbounded", "nonfinite_start", "nonfinite_step", "stalled", "diverged"]
+OURS = """
+    infeasible contradictory_bounds unbounded nonfinite_start nonfinite_step stalled diverged unstable
+""".split()
 
 
 @pytest.mark.parametrize("name", OURS)

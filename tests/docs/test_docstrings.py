@@ -41,6 +41,9 @@ FACE = """
     sources.Uniform sources.Sampled sources.Minibatches sources.Windows sources.Fixed nn.TreeMLP nn.BoundedMLP
     simulation.simulate simulation.rollout storage.save training.LevenbergMarquardt simulation.KalmanFilter
     simulation.ExtendedKalmanFilter simulation.MovingHorizon simulation.filter_states policies.OutputFeedback
+    policies.plan policies.ILQR policies.Gradient policies.CEM policies.MPPI
+    policies.lqr policies.lqi policies.finite_lqr systems.dare systems.care systems.discrete_lyapunov
+    systems.continuous_lyapunov systems.linearise
     metrics.identifiability metrics.whiteness metrics.input_correlation
     training.edmd training.sparse.sindy systems.models.SINDy systems.models.Polynomial systems.models.koopman
     nn.ResMLP nn.InputConvexMLP nn.PositiveDefiniteNet nn.KAN nn.FiniteBasis nn.maps.BoundedSingularValues

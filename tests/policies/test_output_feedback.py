@@ -115,7 +115,7 @@ class Lower(AbstractContinuousSystem):
 class Integral(AbstractPolicy):
     """Proportional-integral control of both levels by pump and valve."""
 
-    def init(self, x0):
+    def init(self, x0, w):
         return jnp.zeros_like(x0)
 
     def step(self, state, x, w, *, key):

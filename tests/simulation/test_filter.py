@@ -320,7 +320,6 @@ START = Gaussian(MEAN, COV)
             r"`record`: got inputs of shape \(2,\)",
         ),
         (lambda: filter_states(steady_state(observer()), draw()), TypeError, "`observer`: got SteadyKalmanFilter"),
-        (lambda: steady_state(observer(), doublings=0), ValueError, "`doublings`: got 0"),
         (
             lambda: steady_state(KalmanFilter(LinearDiscrete(2 * np.eye(1), np.eye(1), 0 * np.eye(1)), 1.0, 1.0, ONE)),
             ValueError,

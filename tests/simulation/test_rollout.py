@@ -80,7 +80,7 @@ class Integral(AbstractPolicy):
 
     gain: Array
 
-    def init(self, x0):
+    def init(self, x0, w):
         return {"sum": jnp.zeros(3), "count": jnp.asarray(0)}
 
     def step(self, state, x, w, *, key):
@@ -96,7 +96,7 @@ def test_records_memory_keys_and_observation_against_a_loop(with_key, key):
     key = key if with_key else None
     run = rollout(system, policy, x, w, observe=lambda x: x.place, key=key)
     keys = [None] * 4 if key is None else jr.split(key, 4)
-    memory, t = policy.init(x), 0.0
+    memory, t = policy.init(x, None), 0.0
     for k in range(4):
         u, memory = policy.step(memory, x.place, {"ref": w["ref"][k]}, key=keys[k])
         np.testing.assert_allclose(run.u[k], u, atol=1e-14)

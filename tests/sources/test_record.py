@@ -77,6 +77,17 @@ def test_scaling_ignores_padding_and_missing_samples():
     assert constant.y.scale[0] == 1.0
 
 
+def test_scaling_without_centring_only_divides():
+    data = stack(ragged())
+    scaling, size = scale_records(data, center=False), lambda x: np.sqrt(np.nanmean(x**2, axis=0))
+    y = np.concatenate([np.where(p.is_measured, p.y, np.nan) for p in ragged()])
+    np.testing.assert_array_equal(scaling.y.mean, 0.0)
+    np.testing.assert_allclose(scaling.y.scale, size(y), rtol=1e-12)
+    np.testing.assert_allclose(scaling.u.scale, size(np.concatenate([p.u for p in ragged()])), rtol=1e-12)
+    none = scale_records(record(np.zeros(7), dt=1.0), center=False)
+    assert none.y.scale[0] == 1.0
+
+
 def test_the_record_of_a_batch_of_runs_ends_at_a_failure():
     t = jnp.tile(jnp.arange(4.0), (2, 1))
     run = jax.vmap(lambda t, lost: Trajectory(t, None, jnp.ones((3, 1)), jnp.ones((4, 1)), RESULTS.successful, lost))(

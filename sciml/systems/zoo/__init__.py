@@ -21,6 +21,12 @@ from ._chemistry_biology import (
     LotkaVolterra as LotkaVolterra,
     SEIR as SEIR,
 )
+from ._control import (
+    CartPole as CartPole,
+    ChainOfMasses as ChainOfMasses,
+    PlanarQuadrotor as PlanarQuadrotor,
+    Quadrotor as Quadrotor,
+)
 from ._double_integrator import double_integrator as double_integrator
 from ._networks import (
     Boids as Boids,

@@ -11,6 +11,7 @@ from .._parameters import parameter
 from ._buildings import single_zone
 from ._chaotic import Chua, Lorenz, LorenzControl, Rossler, Thomas, ThomasControl
 from ._chemistry_biology import Autoignition, Brusselator, HindmarshRose, LotkaVolterra, SEIR
+from ._control import CartPole, ChainOfMasses, PlanarQuadrotor, Quadrotor
 from ._networks import Boids, five_rooms, four_bodies
 from ._oscillators import DoublePendulum, Duffing, DuffingControl, InvertedPendulum, Pendulum, UniversalOscillator
 from ._plant import Plant
@@ -27,9 +28,9 @@ _Box = Sequence[tuple[float | int, float | int]]
 def plants() -> tuple[Plant, ...]:
     """All reference plants, in the order of their families; made anew by each call.
 
-    Oscillators, chaotic systems, chemistry and biology, process plants, vehicles and power, networks, buildings. Choose
-    them for tests and benchmarks that run over many systems; each says where it starts, what it may reach, which inputs
-    excite it and how it is sampled.
+    Oscillators, chaotic systems, chemistry and biology, process plants, vehicles and power, networks, buildings, plants
+    for control. Choose them for tests and benchmarks that run over many systems; each says where it starts, what it may
+    reach, which inputs excite it and how it is sampled.
 
     Examples:
         ```python
@@ -44,7 +45,7 @@ def plants() -> tuple[Plant, ...]:
     Source: the collection of NeuroMANCER 1.5 (PNNL, 2023), its errors corrected; each class names its own source, and
     where this library departs from the collection.
     """
-    families = (_oscillators, _chaotic, _reactions, _populations, _process, _vehicles, _networks, _buildings)
+    families = (_oscillators, _chaotic, _reactions, _populations, _process, _vehicles, _networks, _buildings, _control)
     return tuple(plant for family in families for plant in family())
 
 
@@ -315,5 +316,51 @@ def _buildings() -> tuple[Plant, ...]:
             [20.0] * 4, [(15, 25)], [(-10, 60)], dt=300.0, steps=2016,
             controls="heat [W], ambient [°C], gains [W], solar [W/m²]",
             bounds=[(0, 5000), (-20, 40), (0, 500), (0, 1300)], signal=Beside(_held([0.0], [5000.0], 12), Weather()),
+        ),
+    )
+
+
+def _control() -> tuple[Plant, ...]:
+    pi = float(np.pi)
+    turns, wide = (-_INF, _INF), (-20, 20)
+    chain, count = ChainOfMasses(), 3
+    x_chain = np.asarray(chain.rest([6 * 0.033 * (count + 1), 0.0, 0.0])).tolist()
+    around = lambda x, width: (x - width, x + width)
+    flat, hover = PlanarQuadrotor(), 0.5 * 0.486 * 9.81
+    hovering = 0.25 * 0.5 * 9.81
+    axes = [f"{axis}{i} [m]" for i in range(1, count + 2) for axis in "xyz"]
+    axes += [f"v{axis}{i} [m/s]" for i in range(1, count + 1) for axis in "xyz"]
+    return (
+        _plant(
+            "pendulum_swing_up", InvertedPendulum(mass=1.0), "angle [rad], rate [rad/s]",
+            [pi, 0.0], [(pi - 0.5, pi + 0.5), (-0.5, 0.5)], [turns, wide], dt=0.05, steps=200, substeps=4,
+            controls="torque [N m]", bounds=[(-3, 3)], signal=_held([-1.0], [1.0], 4),
+        ),
+        _plant(
+            "cart_pole", CartPole(), "position [m], angle [rad], speed [m/s], rate [rad/s]",
+            [0.0] * 4, [(-0.2, 0.2), (-0.3, 0.3), (-0.1, 0.1), (-0.3, 0.3)], [(-2, 2), turns, wide, wide], dt=0.05,
+            steps=60, substeps=8, controls="force [N]", bounds=[wide], signal=_held([-0.4], [0.4], 4),
+        ),
+        _plant(
+            "planar_quadrotor", flat, "x [m], z [m], tilt [rad], vx [m/s], vz [m/s], rate [rad/s]",
+            [0.0] * 6, [(-1, 1), (-1, 1), (-0.1, 0.1), (-0.5, 0.5), (-0.5, 0.5), (-0.1, 0.1)],
+            [wide, wide, turns, wide, wide, wide], dt=0.02, steps=100, controls="right rotor [N], left rotor [N]",
+            bounds=[(0, 5)] * 2, signal=_held([hover - 0.002] * 2, [hover + 0.002] * 2, 5),
+        ),
+        _plant(
+            "quadrotor", Quadrotor(),
+            "x [m], y [m], z [m], vx [m/s], vy [m/s], vz [m/s], roll [rad], pitch [rad], yaw [rad], roll rate [rad/s], "
+            "pitch rate [rad/s], yaw rate [rad/s]",
+            [0.0] * 12, [*[(-1, 1)] * 3, *[(-0.5, 0.5)] * 3, *[(-0.1, 0.1)] * 6],
+            [*[wide] * 6, turns, (-pi / 2, pi / 2), turns, *[wide] * 3], dt=0.02, steps=100,
+            controls="rotor 1 [N], rotor 2 [N], rotor 3 [N], rotor 4 [N]", bounds=[(0, 2.5)] * 4,
+            signal=_held([hovering - 0.002] * 4, [hovering + 0.002] * 4, 5),
+        ),
+        _plant(
+            "chain_of_masses", chain, ", ".join(axes), x_chain,
+            [*(around(x, 0.02) for x in x_chain[: 3 * count + 3]), *[(-0.1, 0.1)] * (3 * count)],
+            [*[(-5, 5)] * (3 * count + 3), *[(-10, 10)] * (3 * count)], dt=0.2, steps=50, substeps=48,
+            controls="hand vx [m/s], hand vy [m/s], hand vz [m/s]", bounds=[(-1, 1)] * 3,
+            signal=_held([-0.2] * 3, [0.2] * 3, 5),
         ),
     )

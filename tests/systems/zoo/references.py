@@ -1,5 +1,6 @@
 """The equations of the reference plants again, in plain NumPy, from the literature and not from the library."""
 
+from itertools import pairwise
 from math import cos, exp, pi, sin, sqrt
 
 import numpy as np
@@ -135,6 +136,53 @@ def actuator(t, x, u):
 def swing_equation(t, x, u):
     speed = 2 * pi * 60
     return [speed * x[1], (u[0] - 5 * sin(x[0]) - 5 * x[1]) / (2 * 500 / speed)]
+
+
+def pendulum_swing_up(t, x, u):
+    inertia = 1.0 * 0.5**2
+    return [x[1], 9.81 / 0.5 * sin(x[0]) - 0.1 / inertia * x[1] + u[0] / inertia]
+
+
+def cart_pole(t, x, u):
+    """Solves the two equations of Lagrange for the accelerations."""
+    m1, m2, length = 1.0, 0.3, 0.5
+    mass = np.array([[m1 + m2, m2 * length * cos(x[1])], [cos(x[1]), length]])
+    force = [u[0] + m2 * length * x[3] ** 2 * sin(x[1]), -9.81 * sin(x[1])]
+    return [x[2], x[3], *np.linalg.solve(mass, force)]
+
+
+def planar_quadrotor(t, x, u):
+    turn = np.array([[cos(x[2]), -sin(x[2])], [sin(x[2]), cos(x[2])]])
+    lift = turn @ [0.0, u[0] + u[1]] / 0.486
+    return [*x[3:], lift[0], lift[1] - 9.81, 0.25 * (u[0] - u[1]) / 0.00383]
+
+
+def quadrotor(t, x, u):
+    """By matrices: rotations about three axes, the Jacobian of the angles, a cross product."""
+    (a, b, c), rates = x[6:9], np.asarray(x[9:])
+    yaw = np.array([[cos(c), -sin(c), 0], [sin(c), cos(c), 0], [0, 0, 1]])
+    pitch = np.array([[cos(b), 0, sin(b)], [0, 1, 0], [-sin(b), 0, cos(b)]])
+    roll = np.array([[1, 0, 0], [0, cos(a), -sin(a)], [0, sin(a), cos(a)]])
+    to_rates = np.array([[1, 0, -sin(b)], [0, cos(a), cos(b) * sin(a)], [0, -sin(a), cos(b) * cos(a)]])
+    inertia = np.diag([0.0023, 0.0023, 0.004])
+    # Thrust along z at (r, 0), (0, r), (-r, 0), (0, -r).
+    arms = 0.175 * np.array([[1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0]])
+    torque = sum(np.cross(arm, [0, 0, f]) for arm, f in zip(arms, u, strict=True))
+    torque = torque + np.array([0, 0, 0.0245 * (u[0] - u[1] + u[2] - u[3])])
+    spin = np.linalg.solve(inertia, torque - np.cross(rates, inertia @ rates))
+    lift = yaw @ pitch @ roll @ [0, 0, sum(u) / 0.5] - [0, 0, 9.81]
+    return [*x[3:6], *lift, *np.linalg.solve(to_rates, rates), *spin]
+
+
+def chain_of_masses(t, x, u):
+    """Mass by mass."""
+    places = [np.zeros(3), *np.reshape(x[:12], (4, 3))]
+    forces = []
+    for one, other in pairwise(places):
+        distance = np.linalg.norm(other - one)
+        forces.append((distance - 0.033) * (other - one) / distance)
+    pulls = [(after - before) / 0.033 - [0, 0, 9.81] for before, after in pairwise(forces)]
+    return np.concatenate([x[12:], u, *pulls])
 
 
 def five_rooms(t, x, u):

@@ -78,6 +78,48 @@ def test_reactor_rests_at_its_stated_equilibrium():
     np.testing.assert_allclose(rate, 0.0, atol=1e-8)  # terms of size 50, of which the state gives 11 digits
 
 
+def test_cart_pole_keeps_its_energy_without_force():
+    plant, (x,) = zoo.CartPole(), np.random.default_rng(0).uniform(-2, 2, (1, 4))
+    speed = x[2]
+
+    def energy(x):
+        _, angle, speed, rate = x
+        end = jnp.stack([speed + 0.5 * rate * jnp.cos(angle), 0.5 * rate * jnp.sin(angle)])
+        return 0.5 * speed**2 + 0.15 * jnp.sum(end**2) - 0.3 * 9.81 * 0.5 * jnp.cos(angle)
+
+    _, change = jax.jvp(energy, (jnp.asarray(x),), (plant.vector_field(0.0, jnp.asarray(x), jnp.zeros(1)),))
+    np.testing.assert_allclose(change, 0.0, atol=1e-13)
+    # Under a force, power enters at the cart.
+    _, change = jax.jvp(energy, (jnp.asarray(x),), (plant.vector_field(0.0, jnp.asarray(x), jnp.array([3.0])),))
+    np.testing.assert_allclose(change, 3.0 * speed, atol=1e-13)
+
+
+def test_quadrotors_agree_in_a_plane_and_hover():
+    flat = zoo.PlanarQuadrotor(mass=0.5, inertia=0.0023, arm=0.175)
+    tilt, thrusts = 0.4, jnp.array([1.5, 1.1])
+    side = flat.vector_field(0.0, jnp.array([0.1, 0.2, tilt, 0.3, 0.4, 0.5]), thrusts)
+    # The y-z plane seen from the front: roll is the tilt, the second rotor is on the right.
+    x = jnp.zeros(12).at[jnp.array([4, 5, 6, 9])].set(jnp.array([0.3, 0.4, tilt, 0.5]))
+    u = jnp.array([0.0, 1.5, 0.0, 1.1])
+    space = zoo.Quadrotor().vector_field(0.0, x, u)
+    np.testing.assert_allclose(space[jnp.array([1, 2, 6, 4, 5, 9])], side, rtol=1e-14)
+    still = zoo.Quadrotor().vector_field(0.0, jnp.zeros(12), jnp.full(4, 0.5 * 9.81 / 4))
+    np.testing.assert_allclose(still, 0.0, atol=1e-14)
+
+
+@pytest.mark.parametrize("masses, hand", [(1, [0.3, 0.1, 0.2]), (3, [0.792, 0.0, 0.0]), (9, [1.0, 0.0, 0.0])])
+def test_chain_hangs_at_rest(masses, hand):
+    chain = zoo.ChainOfMasses(masses)
+    x = chain.rest(hand)
+    np.testing.assert_allclose(x[3 * masses : 3 * masses + 3], hand, atol=1e-12)
+    np.testing.assert_allclose(chain.vector_field(0.0, x, jnp.zeros(3)), 0.0, atol=1e-9)  # g times 1e-11
+
+
+def test_chain_has_a_mass():
+    with pytest.raises(ValueError, match="`masses`: got 0; expected at least one"):
+        zoo.ChainOfMasses(0)
+
+
 def ring(rooms: int) -> zoo.RCNetwork:
     walls = np.stack([np.arange(rooms), (np.arange(rooms) + 1) % rooms], axis=1)
     ones = np.ones(rooms)

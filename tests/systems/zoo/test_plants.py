@@ -103,8 +103,9 @@ def test_description_fits_the_system(name: str):
 
 
 def test_the_collection_is_complete_and_its_names_are_unique():
-    """12 autonomous and 13 non-autonomous systems, three coupled ones of which one in two scalings, one building."""
-    assert len(PLANTS) == len(zoo.plants()) == 30
+    """12 autonomous and 13 non-autonomous systems, three coupled ones of which one in two scalings, one building; five
+    for control."""
+    assert len(PLANTS) == len(zoo.plants()) == 35
     assert sum(plant.signal is None for plant in PLANTS.values()) == 12 + 3
 
 
