@@ -1,4 +1,4 @@
-"""IPOPT with MUMPS, through CasADi: SX expressions, exact Hessian, started from the shifted plan and its multipliers."""
+"""IPOPT with MUMPS, by CasADi: SX expressions, exact Hessian, started from the shifted plan and its multipliers."""
 
 from types import SimpleNamespace
 

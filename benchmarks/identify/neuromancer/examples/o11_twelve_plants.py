@@ -2,8 +2,8 @@
 
 The only table of held-out errors in NeuroMANCER's repository: perceptrons of four layers of 128, Euler's method, a
 curriculum; neither its data nor its seeds are told. Here 2000 samples for every plant, in twenty records but for the
-tank, and at most some 600 parameters. The Duffing oscillator and Lorenz's system are chaotic under their inputs (an error grows by
-exp(7.6) and exp(8.8) over the 1000 steps): how long a free run stays counts for them.
+tank, and at most some 600 parameters. The Duffing oscillator and Lorenz's system are chaotic under their inputs (an
+error grows by exp(7.6) and exp(8.8) over the 1000 steps): how long a free run stays counts for them.
 """
 
 from typing import Any
