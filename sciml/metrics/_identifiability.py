@@ -19,6 +19,8 @@ _EFFECTIVE = 1e-6
 
 _SHOWN = 6  # names in a sentence
 
+_LARGEST = 1e120  # of a sensitivity: sums of its squares have to be finite
+
 
 class Direction(eqx.Module):
     """A joint change of named parameters to which the residuals hardly respond."""
@@ -231,8 +233,9 @@ def _root(jacobian: Any, matrix: Any, size: int) -> tuple[np.ndarray, float]:
     if array.ndim != 2 or array.shape[1] != size or (matrix is not None and array.shape[0] != size):
         fix = "differentiate with respect to the same parameters, in the order of their leaves"
         raise invalid(name, f"shape {array.shape}", f"{expected} for {size} parameters", fix)
-    if not np.all(np.isfinite(array)):
-        raise invalid(name, "numbers that are NaN or infinite", "finite numbers", "look at `result` of the fit first")
+    if not np.all(np.isfinite(array)) or np.max(np.abs(array), initial=0.0) > _LARGEST:
+        fix = "look at `result` of the fit first; sensitivities of an unstable run overflow: shorten it"
+        raise invalid(name, "numbers that are NaN, infinite, or overflow when squared", "finite numbers", fix)
     if matrix is None:
         return array, 100 * eps
     diagonal = np.sqrt(np.maximum(np.diagonal(array), 0.0))

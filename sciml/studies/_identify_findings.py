@@ -41,9 +41,13 @@ def determined(one: Candidate, data: Record) -> dict[str, Any]:
     part = jax.tree.map(lambda leaf: leaf[: one.model.start.lag + SAMPLES] if jnp.ndim(leaf) else leaf, data)
     fitted, rest = eqx.partition(one.model, _fitted(one))
     errors = lambda model, data: FreeRun().residuals(eqx.combine(model, rest), data)
-    jacobian = eqx.filter_jit(sensitivities)(errors, fitted, part)
-    found = identifiability(fitted, jacobian=jacobian, network=lambda m: [m.start.W, *_networks(one, m)])
-    total, order = len(found.names), _line(one.model).A.shape[0]
+    jacobian, order = eqx.filter_jit(sensitivities)(errors, fitted, part), _line(one.model).A.shape[0]
+    try:
+        found = identifiability(fitted, jacobian=jacobian, network=lambda m: [m.start.W, *_networks(one, m)])
+    except (ValueError, np.linalg.LinAlgError):  # derivatives of a free run that grow beyond all numbers
+        words = "not judged: along the free run the derivatives by the entries grow beyond what can be decomposed"
+        return {"determined": None, "entries": None, "basis": order**2, "absorbed": None, "finding": words}
+    total = len(found.names)
     known = total - len(found.directions)
     absorbed = int(np.sum(found.absorbed > 30.0))
     words = f"{known} of {total} combinations of the entries of A, B, C and D are determined"
