@@ -56,7 +56,7 @@ ORDER: dict[str, dict[str, str]] = {
     },
     "metrics": {
         "Certificates": "certify Certificate suboptimality violations clopper_pearson",
-        "Forecasts": "free_run FreeRun rmse nrmse r2",
+        "Forecasts": "forecast_errors ForecastErrors rmse nrmse r2",
         "Tests of residuals": "whiteness input_correlation CorrelationTest",
         "Identifiability": "identifiability sensitivities Identifiability Direction",
         "Uncertainty": "covariance sample_parameters",
@@ -66,10 +66,10 @@ ORDER: dict[str, dict[str, str]] = {
         "Records": "read_csv sampling_time split standardise Standardiser",
     },
     "sources.signals": {
-        "Standard excitations": "steps multisine schroeder prbs m_sequence",
+        "Standard excitations": "steps multisine schroeder random_binary prbs",
         "Periodic signals": "sine square sawtooth chirp",
         "Smooth and slow": "spline random_walk beta_walk",
-        "Noise": "white_noise arma beta beta_process",
+        "Noise": "white_noise arma beta beta_autoregression",
     },
     "nn": {
         "Networks": "TreeMLP BoundedMLP ResMLP",

@@ -16,6 +16,7 @@ from ._results import is_successful as is_successful, message as message, RESULT
 from ._robust_lu import DampedInverse as DampedInverse, RobustLU as RobustLU
 from ._solution import Solution as Solution
 from ._trajectory import Trajectory as Trajectory
+from ._transforms import AbstractTransform as AbstractTransform, is_transform as is_transform, resolve as resolve
 from ._trees import (
     as_arrays as as_arrays,
     as_floats as as_floats,

@@ -6,12 +6,14 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from ..core import invalid
 from ..simulation import free_run
-from ..sources import Batch, Record
-from ..systems.models import Measured, Started
+from ..simulation._replay import check_times
+from ..sources import AbstractSource, Batch, Record
+from ..systems.models import AbstractStart, Measured, Started
 from ._abstract import AbstractLeastSquares, Report
 from ._samples import Samples, Term
 
@@ -31,7 +33,11 @@ class FreeRun(AbstractLeastSquares):
         method, substeps, is_interpolated: as in `simulation.replay`.
 
     A model is `systems.models.Started`, or a system whose outputs are its states; a batch is a `Record`, or several. A
-    run that diverges is frozen at its last state, where it pays for every sample left, and it counts as failed.
+    run that diverges is frozen at its last state, where it pays for every sample left, and it counts as failed. A
+    record without the measurements that its start needs does not count in the mean, and counts as failed too.
+
+    Raises:
+        ValueError: (outside `jit`) not a single sample counts, or the samples do not lie a discrete model's `dt` apart.
 
     Source: Forgione & Piga (2021), Continuous-time system identification with neural networks: model structures and
     fitting criteria, DOI 10.1016/j.ejcon.2021.01.008, equations (6) and (12).
@@ -56,19 +62,29 @@ class FreeRun(AbstractLeastSquares):
         (term,) = self.structure(model, batch).terms
         return term.scale * jax.vmap(lambda one: term.function(model, one))(term.data)
 
+    def init(self, model: Any, source: AbstractSource) -> None:
+        """No memory; the data are checked."""
+        if isinstance(data := source.all(), Record):
+            self.structure(model, data)
+
     def structure(self, model: Any, batch: Record) -> Samples:
         """Every record has residuals of its own."""
+        check_times(model.system if isinstance(model, Started) else model, batch)
         data = batch if batch.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], batch)
         counts = jax.vmap(lambda one: self._counts(model, one))(data)
+        if not isinstance(counts, Tracer) and not bool(jnp.any(counts)):
+            fix = "cut the records where measurements begin, or use `Started(model, Encoder(...))`"
+            raise invalid("batch", "no sample that counts", "measured samples, in records whose start is known", fix)
         total = jnp.maximum(jnp.sum(counts), 1).astype(batch.y.dtype)
         return Samples((Term(self._errors, data, 1 / jnp.sqrt(total)),))
 
     def evaluate(self, model: Any, batch: Batch, state: None, *, key: PRNGKeyArray) -> tuple[Scalar, None, Report]:
-        """The loss, and the fraction of runs that diverged."""
+        """The loss, and the fraction of runs that diverged or could not start."""
         (term,) = self.structure(model, batch.value).terms
         errors, lost = jax.vmap(lambda one: self._run(model, one))(term.data)
         value = 0.5 * jnp.sum((term.scale * errors) ** 2)
-        failed = jnp.mean((lost > 0).astype(value.dtype))
+        known = jax.vmap(_start(model).is_known)(term.data)
+        failed = jnp.mean(((lost > 0) | ~known).astype(value.dtype))
         return value, None, Report(jax.lax.stop_gradient(failed))
 
     def _run(self, model: Any, record: Record) -> tuple[Float[Array, "time output"], Array]:
@@ -88,8 +104,9 @@ class FreeRun(AbstractLeastSquares):
         if self.horizon is not None:
             sample = jnp.arange(counts.shape[0])
             counts = counts & (sample <= jnp.asarray(self.horizon))[:, None]
-        if isinstance(_start(model), Measured):
-            counts = counts & jnp.all(record.is_measured[lag])
+        start = _start(model)
+        counts = counts & start.is_known(record)
+        if start.is_measured_state:
             counts = counts.at[0].set(False)  # the given state is no prediction
         return counts
 
@@ -116,6 +133,11 @@ class OneStep(AbstractLeastSquares):
         """The scaled errors of every step."""
         return self._loss().residuals(model, _steps(model, batch))
 
+    def init(self, model: Any, source: AbstractSource) -> None:
+        """No memory; the data are checked."""
+        if isinstance(data := source.all(), Record):
+            self.structure(model, data)
+
     def structure(self, model: Any, batch: Record) -> Samples:
         """Every step has residuals of its own."""
         return self._loss().structure(model, _steps(model, batch))
@@ -124,7 +146,7 @@ class OneStep(AbstractLeastSquares):
         return FreeRun(None, self.weight, self.method, self.substeps, self.is_interpolated)
 
 
-def _start(model: Any) -> Any:
+def _start(model: Any) -> AbstractStart:
     return model.start if isinstance(model, Started) else Measured()
 
 
@@ -134,7 +156,7 @@ def _lag(model: Any) -> int:
 
 def _steps(model: Any, batch: Record) -> Record:
     """Every pair of neighbouring samples as a record of its own."""
-    if not isinstance(_start(model), Measured):
+    if not _start(model).is_measured_state:
         fix = "fit by `FreeRun` or `MultipleShooting`, which find hidden states"
         raise invalid("model", f"a start by {type(_start(model)).__name__}", "a measured state", fix)
     data = batch if batch.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], batch)

@@ -22,6 +22,9 @@ class KoopmanErrors(eqx.Module):
     The latent target is the lifting of the measured output alone and `z[k]` holds the inputs up to `u[k-1]`, so that
     both are the same thing where the model is right, with inputs too.
 
+    Samples that were not measured do not count: one that lacks a channel is not lifted, and a window without a whole
+    first sample has no prediction.
+
     Use it as `losses.MeanSquares(losses.KoopmanErrors())` over stacked windows (`sources.cut`).
 
     Args:
@@ -56,8 +59,9 @@ class KoopmanErrors(eqx.Module):
         _, z = jax.lax.scan(step, lifted[0], (window.t, us))
         read = jax.vmap(system.output, in_axes=(0, 0, None if us is None else 0))
         whole = jnp.all(window.is_measured, axis=1).astype(z.dtype)[:, None]
-        predicted = count * (window.y - read(window.t, z, us))
-        curved = self.latent.astype(z.dtype) * whole * (lifted - z) / (z.shape[1] / window.y.shape[1]) ** 0.5
-        rebuilt = self.reconstruction.astype(z.dtype) * count * (window.y - read(window.t, lifted, us))
+        # Without a whole first sample there is no start, and nothing to predict.
+        predicted = whole[0] * count * (window.y - read(window.t, z, us))
+        curved = self.latent.astype(z.dtype) * whole[0] * whole * (lifted - z) / (z.shape[1] / window.y.shape[1]) ** 0.5
+        rebuilt = self.reconstruction.astype(z.dtype) * whole * count * (window.y - read(window.t, lifted, us))
         parts = jnp.concatenate([predicted.ravel(), curved.ravel(), rebuilt.ravel()])
         return parts / window.t.size**0.5

@@ -5,11 +5,12 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..core import invalid, ravel
+from ..core import invalid, is_transform, ravel, resolve, tree_size
 
 # Weights of a network that change the residuals by less than this, relative to its most effective direction, cannot
 # absorb a parameter: they would have to change by a million times their size. Also far above the rounding of float64
@@ -17,6 +18,8 @@ from ..core import invalid, ravel
 _EFFECTIVE = 1e-6
 
 _SHOWN = 6  # names in a sentence
+
+_LARGEST = 1e120  # of a sensitivity: sums of its squares have to be finite
 
 
 class Direction(eqx.Module):
@@ -100,7 +103,8 @@ def identifiability(
 
     Args:
         parameters: the fitted model, or the pytree of what was fitted; its floating-point arrays are the parameters,
-            in the coordinates of the Jacobian.
+            in the coordinates of the Jacobian. Of transformed ones (`training.Positive`, ...) the report is about the
+            values: the chain rule takes the Jacobian there.
         jacobian: `J = ∂r/∂θ` at the solution, as `sensitivities` gives. Give either this or `matrix`.
         matrix: `JᵀJ`, as `SecondOrderStats.matrix`. Half of the digits are lost: directions below `1e-8` of the
             largest response cannot be told from zero (in float64).
@@ -114,7 +118,8 @@ def identifiability(
 
     Raises:
         ValueError: none or both of `jacobian` and `matrix`, other shapes than the parameters have, numbers that are
-            not finite, a negative eigenvalue, no parameter outside of the network, `limit` or `variance` out of range.
+            not finite, a negative eigenvalue, no parameter outside of the network, `limit` or `variance` out of range,
+            a transformed parameter at the end of its range.
 
     Source: Belsley, Kuh & Welsch (1980), Regression Diagnostics, chapter 3, doi:10.1002/0471725153 (scaled condition
     indices above 30 as the mark of strong dependence); Brun, Reichert & Künsch (2001), Practical identifiability
@@ -131,9 +136,10 @@ def identifiability(
         assert set(report.directions[0].names) == {"C", "R"} and "product" in report.warning
         ```
     """
-    named, names, values = _split(parameters, network)
+    named, names, values = _split(resolve(parameters), network)
     root, noise = _root(jacobian, matrix, values.size)
-    if limit <= 1:
+    root = _in_values(parameters, root)
+    if not limit > 1:
         raise invalid("limit", limit, "a number > 1", "leave it at 30")
     if variance is not None and not variance > 0:
         raise invalid("variance", variance, "a number > 0", "pass ‖r‖² / (m - n)")
@@ -190,6 +196,25 @@ def _split(parameters: Any, network: Callable[[Any], Any] | None) -> tuple[np.nd
     return np.asarray(flags), tuple(names), np.concatenate(values)
 
 
+def _in_values(parameters: Any, root: np.ndarray) -> np.ndarray:
+    """The root with respect to values, of one with respect to coordinates: `∂r/∂θ = ∂r/∂z (∂θ/∂z)⁻¹`."""
+    root, at = root.copy(), 0
+    model = eqx.filter(parameters, eqx.is_inexact_array)
+    for path, leaf in jtu.tree_leaves_with_path(model, is_leaf=is_transform):
+        size = tree_size(leaf)
+        if is_transform(leaf):
+            place = jtu.keystr(path, simple=True, separator=".") or "parameter"
+            flat, unravel = ravel(leaf)
+            value = lambda z, unravel=unravel: jnp.ravel(unravel(z).value())
+            slope = np.asarray(jax.jacfwd(value)(flat), float)
+            if slope.shape != (size, size) or not np.linalg.cond(slope) * np.finfo(float).eps < 1:
+                fix = "fix the parameter, or widen its range"
+                raise invalid("parameters", f"{place!r}, whose value does not respond", "one inside of its range", fix)
+            root[:, at : at + size] = np.linalg.solve(slope.T, root[:, at : at + size].T).T
+        at += size
+    return root
+
+
 def _is_network(node: Any) -> bool:
     """Whether a part of a model is a network by its type."""
     return type(node).__module__.startswith(("equinox.nn", "sciml.nn"))
@@ -208,8 +233,9 @@ def _root(jacobian: Any, matrix: Any, size: int) -> tuple[np.ndarray, float]:
     if array.ndim != 2 or array.shape[1] != size or (matrix is not None and array.shape[0] != size):
         fix = "differentiate with respect to the same parameters, in the order of their leaves"
         raise invalid(name, f"shape {array.shape}", f"{expected} for {size} parameters", fix)
-    if not np.all(np.isfinite(array)):
-        raise invalid(name, "numbers that are NaN or infinite", "finite numbers", "look at `result` of the fit first")
+    if not np.all(np.isfinite(array)) or np.max(np.abs(array), initial=0.0) > _LARGEST:
+        fix = "look at `result` of the fit first; sensitivities of an unstable run overflow: shorten it"
+        raise invalid(name, "numbers that are NaN, infinite, or overflow when squared", "finite numbers", fix)
     if matrix is None:
         return array, 100 * eps
     diagonal = np.sqrt(np.maximum(np.diagonal(array), 0.0))

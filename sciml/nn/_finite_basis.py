@@ -29,7 +29,8 @@ class FiniteBasis(eqx.Module):
 
     `lower` and `upper` are Python floats: they are saved with the network, and no optimiser changes them.
 
-    Gradient: windows are three times continuously differentiable.
+    Gradient: windows are three times continuously differentiable, for `overlap <= 2`; with more, the second derivative
+    jumps at the ends of the domain.
 
     Source: A. A. Howard et al. (2024), *Finite basis Kolmogorov-Arnold networks*, arXiv:2406.19662;
     B. Moseley, A. Markham & T. Nissen-Meyer (2023), *Finite basis physics-informed neural networks*, Adv. Comput.

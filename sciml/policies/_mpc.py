@@ -19,7 +19,6 @@ from sciml.core import (
     stop_gradient,
     tree_allfinite,
     tree_where,
-    where_needed,
     wrong_type,
 )
 from sciml.programs import (
@@ -29,7 +28,6 @@ from sciml.programs import (
     Elastic,
     elastic,
     ElasticProgram,
-    guess,
     OptimalControl,
     Shooting,
     StageLimits,
@@ -132,7 +130,8 @@ class MPC(AbstractPolicy):
 
         Args:
             problem: cost and limits over the horizon; its `initial` takes the state out of the instance.
-            u0: an input, as the problem's functions take it, that the first plan holds over its horizon.
+            u0: an input, as the problem's functions take it. The first program, and each after one that failed, starts
+                from rest at the present state under it.
             solver: a solver that starts from multipliers (`takes_multipliers`): `SQP()`, the default, with
                 `StageGaussNewton` for tracking costs; or `InteriorPoint()`.
             instance: `(x, w) -> p`, the instance of the problem from what is seen and the exogenous signal. By default
@@ -177,7 +176,8 @@ class MPC(AbstractPolicy):
     def step(self, state: MPCMemory, x: Any, w: Any, *, key: PRNGKeyArray | None = None) -> tuple[Any, MPCMemory]:
         """The first input of today's plan, and the rest of it; the fallback's input where there is no plan."""
         solution = self.plan(state, x, w)
-        planned, ahead = self._ahead(state, stop_gradient(self.instance(x, w)))
+        first, none = self._first_plan(stop_gradient(self.instance(x, w)))
+        planned, ahead = tree_where(state.is_first, (first, none), (state.plan, state.duals))
         usable = is_successful(solution.result)
         if self.real_time:
             usable = usable | (solution.result == RESULTS.max_steps_reached)
@@ -197,24 +197,26 @@ class MPC(AbstractPolicy):
     def plan(self, state: MPCMemory, x: Any, w: Any) -> Solution:
         """The solution of the program at the present state; its `value` holds the whole plan."""
         p = self.instance(x, w)
-        start = self._ahead(state, stop_gradient(p))
-        solver, program = self.solver, self.program
-        return solve(program, solver, start[0], p, warm=Guess(*start), max_steps=self.max_steps, throw=False)
+        # A plan that could not be followed is a bad start: the step after a failure begins anew.
+        anew = state.is_first | state.report.is_fallback
+        plan, duals = tree_where(anew, self._first_plan(stop_gradient(p)), (state.plan, state.duals))
+        if isinstance(plan, Elastic):
+            # Slacks of today's limits; those of yesterday's plan may be too small where the state was pushed.
+            plan = self._with_slacks(plan.z, stop_gradient(p))
+        solver, program, warm = self.solver, self.program, Guess(plan, duals)
+        return solve(program, solver, plan, p, warm=warm, max_steps=self.max_steps, throw=False)
 
-    def _ahead(self, state: MPCMemory, p: Any) -> tuple[Shooting | Elastic, Duals]:
-        """The plan that this step starts from, with multipliers: the last one, or before it a first guess."""
-        held = where_needed(state.is_first, lambda: self._first_plan(p), (state.plan, state.duals))
-        plan, duals = stop_gradient(held)
-        # Slacks of today's limits; those of yesterday's plan may be too small where the state was pushed.
-        return self.program.start(plan.z, p) if isinstance(self.program, ElasticProgram) else plan, duals
+    def _with_slacks(self, z: Shooting, p: Any) -> Shooting | Elastic:
+        return self.program.start(z, p) if isinstance(self.program, ElasticProgram) else z
 
     def _first_plan(self, p: Any) -> tuple[Shooting | Elastic, Duals]:
-        """What `u0` leads to if it is held, or the initial state if that overflows; without multipliers."""
+        """Rest at the initial state under `u0`, without multipliers.
+
+        It does not obey the dynamics, but it is near: what an unstable plant does under an input that is held is not.
+        """
         problem, x0 = self.problem, as_floats(self.problem.initial(p), "initial")
         hold = lambda tree: jtu.tree_map(lambda v: jnp.broadcast_to(v, (problem.horizon, *v.shape)), tree)
-        run = guess(problem, hold(self.u0), p)
-        z = Shooting(tree_where(tree_allfinite(run.x), run.x, hold(x0)), run.u)
-        z = self.program.start(z, p) if isinstance(self.program, ElasticProgram) else z
+        z = self._with_slacks(Shooting(hold(x0), hold(self.u0)), p)
         none = lambda tree: jtu.tree_map(jnp.zeros_like, tree)
         ineq, eq = constraints(self.program, z, p)
         return z, Duals(none(ineq), none(eq), none(z), none(z))

@@ -12,6 +12,7 @@ from sciml.sources import Record
 
 from ._gaussian import Correction, Gaussian, symmetric
 from ._observers import AbstractGaussianFilter, AbstractObserver, Belief
+from ._replay import check_times
 
 
 class Filtered(eqx.Module):
@@ -81,7 +82,8 @@ def filter_states(observer: AbstractGaussianFilter, record: Record) -> Filtered:
         record: one record; missing samples and padding are predicted through.
 
     Raises:
-        ValueError: several records without `vmap`, or outputs or inputs that the system does not have.
+        ValueError: several records without `vmap`, or outputs or inputs that the system does not have; (outside `jit`)
+            samples that do not lie `observer.system.dt` apart.
 
     Gradient: in both modes; of a run that diverged, none that is of use (the value is minus infinity).
 
@@ -144,12 +146,14 @@ def estimate_states(observer: AbstractObserver, record: Record) -> Estimated:
         record: as in `filter_states`.
 
     Raises:
-        ValueError: several records without `vmap`.
+        ValueError: several records without `vmap`; (outside `jit`) samples that do not lie `observer.system.dt` apart.
 
     Gradient: as far as the observer's.
     """
     estimate = eqx.filter_eval_shape(lambda: observer.estimate(observer.init()))
-    return _estimates(observer, _cast(record, estimate.dtype))
+    record = _cast(record, estimate.dtype)
+    check_times(getattr(observer, "system", None), record)
+    return _estimates(observer, record)
 
 
 @eqx.filter_jit
@@ -181,6 +185,7 @@ def _checked(observer: AbstractGaussianFilter, record: Record) -> Record:
         fix = "use `estimate_states` for other observers"
         raise wrong_type("observer", type(observer).__name__, "a KalmanFilter or an ExtendedKalmanFilter", fix)
     record = _cast(record, observer.start.mean.dtype)
+    check_times(observer.system, record)
     outputs, shape = observer.measurement.shape[0], observer.system.input_shape()
     if record.y.shape[1] != outputs:
         got, fix = f"{record.y.shape[1]} outputs", "let the system's `output` return what was measured"

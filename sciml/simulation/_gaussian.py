@@ -22,7 +22,7 @@ class Gaussian(eqx.Module):
         """The mean `(x,)`, and the covariance: one variance for all states, one for each, or a matrix `(x, x)`.
 
         Raises:
-            ValueError: shapes that do not fit, or (outside `jit`) a covariance with a negative variance.
+            ValueError: shapes that do not fit, or (outside `jit`) a matrix that is no covariance.
         """
         self.mean = as_floats(mean, "mean")
         if self.mean.ndim == 0:
@@ -91,11 +91,23 @@ def as_covariance(value: ArrayLike, size: int, argument: str, dtype: Any) -> Flo
         raise invalid(argument, f"shape {array.shape}", expected, "give one variance per entry, or a matrix")
     matrix = array if array.ndim == 2 else array * jnp.eye(size, dtype=dtype)
     # In NumPy: under `jit`, a function of JAX makes a tracer of a matrix that is known.
-    if not isinstance(matrix, Tracer) and not (np.all(np.diagonal(matrix) >= 0) and np.all(np.isfinite(matrix))):
-        raise invalid(
-            argument, f"variances {jnp.diagonal(matrix)}", "finite numbers >= 0", "give variances, squared units"
-        )
+    if not isinstance(matrix, Tracer):
+        _check_covariance(np.asarray(matrix, float), argument, float(jnp.finfo(dtype).eps))
     return matrix
+
+
+def _check_covariance(matrix: np.ndarray, argument: str, eps: float) -> None:
+    """Raises unless a matrix is a covariance, to rounding."""
+    if not (np.all(np.diagonal(matrix) >= 0) and np.all(np.isfinite(matrix))):
+        got = f"variances {np.diagonal(matrix)}"
+        raise invalid(argument, got, "finite numbers >= 0", "give variances, squared units")
+    slack = 100 * len(matrix) * eps * float(np.max(np.abs(matrix), initial=0.0))
+    fix = "pass variances and covariances in squared units; `(M + M.T) / 2` of what should be symmetric"
+    if np.max(np.abs(matrix - matrix.T), initial=0.0) > slack:
+        raise invalid(argument, "a matrix that is not symmetric", "a symmetric positive semidefinite matrix", fix)
+    low = float(np.min(np.linalg.eigvalsh(matrix), initial=0.0))
+    if low < -slack:
+        raise invalid(argument, f"eigenvalue {low:.3g}", "a symmetric positive semidefinite matrix", fix)
 
 
 def value_and_slope(function: Any, x: Float[Array, " x"]) -> tuple[Array, Array]:

@@ -6,6 +6,8 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from sciml.core import invalid, Trajectory, wrong_type
@@ -32,7 +34,7 @@ def replay(
 
     Args:
         system: continuous (integrated from sample to sample, evenly spaced or not), or discrete (one step for each
-            sample, which are taken to lie `system.dt` apart).
+            sample; they must lie `system.dt` apart).
         x0: state at the first sample.
         record: one record. Padding at its end keeps the last state.
         method: how a continuous system steps, any Diffrax solver that steps an `ODETerm`; `RK4()` unless given.
@@ -44,7 +46,8 @@ def replay(
         States, inputs and outputs at the times of the record. A run that diverges is frozen, as in `rollout`.
 
     Raises:
-        ValueError: several records without `vmap`, `substeps < 1`, or a model that does not take state or inputs.
+        ValueError: several records without `vmap`, `substeps < 1`, or a model that does not take state or inputs;
+            (outside `jit` and `vmap`) samples that do not lie `system.dt` apart, for a discrete system.
         TypeError: no system, no method.
 
     Gradient: as of `rollout`.
@@ -68,6 +71,7 @@ def replay(
     if not isinstance(system, AbstractContinuousSystem | AbstractDiscreteSystem):
         fix = "subclass `systems.AbstractContinuousSystem` or `AbstractDiscreteSystem`"
         raise wrong_type("system", type(system).__name__, "a system", fix)
+    check_times(system, record)
     u, t = record.u, record.t
     before = lambda leaf: leaf[:-1]
     interval = _Interval(
@@ -81,6 +85,21 @@ def replay(
     run = rollout(stepper, _given, x0, interval)
     y = jax.vmap(system.output)(t, run.x, u)
     return Trajectory(t=t, x=run.x, u=u, y=y, result=run.result, lost=run.lost)
+
+
+def check_times(system: Any, record: Record) -> None:
+    """Raises where the samples of known records do not lie `system.dt` apart, to a thousandth and rounding."""
+    if not isinstance(system, AbstractDiscreteSystem):
+        return
+    t, dt, is_sample = record.t, system.dt, record.is_sample
+    if any(isinstance(leaf, Tracer) for leaf in (t, dt, is_sample)) or np.ndim(dt):
+        return
+    gaps = np.diff(np.asarray(t, float))[np.asarray(is_sample)[..., 1:]]
+    step, rounding = float(dt), 4 * float(jnp.finfo(t.dtype).eps) * float(np.max(np.abs(np.asarray(t))))
+    if gaps.size and np.max(np.abs(gaps - step)) > 1e-3 * step + rounding:
+        got = f"samples {gaps.min():.6g} to {gaps.max():.6g} apart"
+        fix = "use `sources.resample(record, dt=...)`, a model of this sampling time, or a continuous one"
+        raise invalid("record", got, f"{step:.6g}, the sampling time of the discrete model", fix)
 
 
 class _Interval(eqx.Module):

@@ -13,6 +13,7 @@ from ._record import (
     stack as stack,
     unstack as unstack,
 )
+from ._resample import resample as resample
 from ._sampled import Sampled as Sampled
 from ._scaling import scale_records as scale_records, Scaling as Scaling
 from ._source import AbstractSource as AbstractSource, Batch as Batch

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
 from ..core import invalid
-from ..metrics import input_correlation, whiteness
 from ..simulation import free_run
-from ..sources import read_csv, Record, record, scale_records, Scaling, split_time
+from ..sources import read_csv, Record, record, resample, scale_records, Scaling, split_time
 from ..storage import load
 from ..systems.models import Encoder, scaled, Started
 from . import _identify_models as models
+from ._identify_findings import determined, number, residual_tests
+from ._identify_fits import compare
 from ._study import AbstractStudy, argument, option, Run
 
 _LEAST = 60  # samples of a training record
@@ -116,7 +116,9 @@ class Identify(AbstractStudy):
             if dt is None and not self.dt > 0:
                 raise invalid("dt", self.dt, "a sampling time > 0", "leave it out, or name the column of times")
             return record(y, u, dt=self.dt), False
-        return _even(record(y, u, t=columns[self.time]), dt)
+        uneven = record(y, u, t=columns[self.time])
+        even = resample(uneven, dt=dt)
+        return even, even is not uneven
 
 
 def identify(
@@ -124,19 +126,22 @@ def identify(
 ) -> tuple[dict[str, Any], _Found]:
     """Report and figures' data of an identification from even records in physical units."""
     length = int(train.length)
-    lag = int(min(20, length // 10, test.t.shape[0] // 5))
+    channels = train.y.shape[-1] + (0 if train.u is None else train.u.shape[-1])
+    # As many windows of the part that is fitted as past and future samples of all channels in one, see `subspace`.
+    widest = (int(0.75 * length) - 1) // (2 * channels + 2)
+    lag = int(max(1, min(20, length // 10, test.t.shape[0] // 5, widest)))
     scaling = scale_records(train)
     inside = scaling.apply(train)
     fitting, validation = split_time(inside, (0.75, 0.25))
     plan = models.Plan(fitting, validation, lag, steps, jr.key(seed))
-    ranking = models.compare(plan, kinds, announce)
+    ranking = compare(plan, kinds, announce)
     best = ranking[0]
     line = next(one for one in ranking if one.name.startswith("linear"))
     announce("test")
-    final, linear = _in_units(best.model, scaling), _in_units(line.model, scaling)
+    final, linear = (_in_units(one.model, scaling) for one in (best, line))
     size = np.asarray(scaling.y.scale)
     run = _free_run(final, test)
-    per = lambda values: {name: _number(v) for name, v in zip(names[1], np.asarray(values), strict=True)}
+    per = lambda values: {name: number(v) for name, v in zip(names[1], np.asarray(values), strict=True)}
     errors = {
         "train_rmse": models.error(best.model, fitting) * size,
         "validation_rmse": models.error(best.model, validation) * size,
@@ -148,9 +153,13 @@ def identify(
     fits = 100 * (1 - np.asarray(errors["test_rmse"]) / np.maximum(deviation, 1e-300))
     report = {
         "model": best.name, **{name: per(values) for name, values in errors.items()}, "test_fit_percent": per(fits),
-        "residuals": _residual_tests(best.model, validation, names), "lag": lag,
+        "residuals": residual_tests(best.model, validation, names),
+        "identifiability": determined(best, fitting), "lag": lag,
         "samples": {"train": length, "test": int(test.length)},
-        "candidates": {one.name: {"validation": _number(one.validation)} for one in reversed(ranking)},
+        "candidates": {
+            one.name: {"validation": number(one.validation), "diverged": not np.isfinite(one.validation)}
+            for one in reversed(ranking)
+        },
         "architecture": {
             "name": best.name, "order": _order(best.model), "inputs": len(names[0]),
             "outputs": len(names[1]), "lag": lag, "dt": float(train.t[1] - train.t[0]),
@@ -194,51 +203,8 @@ def _order(model: Started) -> int:
     return int(model.start.W.shape[0])
 
 
-def _residual_tests(model: Started, data: Record, names: Any) -> dict[str, Any]:
-    """Whether what is left on the validation part is white, and independent of the inputs."""
-    run, lag = _free_run(model, data), model.start.lag
-    left = jnp.where(data.is_measured[lag:], run.y - data.y[lag:], 0)
-    lags = int(np.clip(left.shape[0] // 4, 1, 20))
-    mask = data.is_measured[lag:]
-    white = whiteness(left, lags=lags, is_measured=mask)
-    table = {name: {"white_p": _number(p)} for name, p in zip(names[1], np.atleast_1d(white.p_value), strict=True)}
-    if data.u is not None:
-        crossed = np.asarray(input_correlation(left, data.u[lag:], lags=lags, is_measured=mask).p_value)
-        for name, row in zip(names[1], crossed, strict=True):
-            table[name] |= {f"{source}_p": _number(p) for source, p in zip(names[0], row, strict=True)}
-    return table
-
-
-def _even(data: Record, dt: float | None) -> tuple[Record, bool]:
-    """The record on an even grid: itself, or interpolated linearly where its times are uneven.
-
-    A new sample counts as measured if there is an old one within three quarters of a sampling time.
-    """
-    t = np.asarray(data.t)
-    step = float(np.median(np.diff(t))) if dt is None else dt
-    if np.max(np.abs(np.diff(t) - step)) <= 1e-3 * step:
-        return data, False
-    grid = np.arange(t[0], t[-1] + 0.5 * step, step)
-    near = np.abs(t[np.clip(np.searchsorted(t, grid), 0, len(t) - 1)] - grid)
-    near = np.minimum(near, np.abs(t[np.clip(np.searchsorted(t, grid) - 1, 0, len(t) - 1)] - grid)) <= 0.75 * step
-    measured = np.asarray(data.is_measured)
-    columns = []
-    for k in range(data.y.shape[1]):
-        keep = measured[:, k]
-        columns.append(np.where(near, np.interp(grid, t[keep], np.asarray(data.y)[keep, k]), np.nan))
-    held = None
-    if data.u is not None:
-        held = np.stack([np.interp(grid, t, np.asarray(data.u)[:, j]) for j in range(data.u.shape[1])], axis=1)
-    return record(np.stack(columns, axis=1), held, t=grid), True
-
-
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _number(value: Any) -> float | None:
-    """A number for JSON; None for one that is not finite."""
-    return float(value) if np.isfinite(value) else None
 
 
 def _say(run: Run, name: str) -> None:

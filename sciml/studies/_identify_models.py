@@ -1,4 +1,4 @@
-"""The identification study, first half: the short list of models, and how each is fitted and judged."""
+"""The identification study: the short list of models, and how they are judged and picked."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,21 +10,16 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, Scalar
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..core import invalid, is_successful, tree_size
-from ..losses import FreeRun, Regularised
+from ..core import tree_size
+from ..metrics import rmse
 from ..simulation import free_run
-from ..sources import cut, Record
+from ..sources import Record
 from ..systems import LinearDiscrete
 from ..systems.models import HammersteinWiener, Residual, Started, StateSpace
-from ..training import fit, KeepBest, LevenbergMarquardt, observer, subspace
+from ..training import initial_state_encoder
 
-ORDERS = (1, 2, 3, 4, 6, 8)
-WHOLE = 4000  # longest record that is simulated as a whole
-RIDGES = (1e-2, 2e-3)  # weights of the networks' parameters to try, in deviations of the outputs
-SEEDS = 3  # of the networks
-WORK = 1e10  # operations of all fits of a class, which bound how many weights and seeds are tried
 BLOCKS = 8  # parts of the validation part, whose errors say how sure a difference is
 TIE = 1.05  # most of the smallest validation error that a smaller model may have
 
@@ -65,11 +60,13 @@ class Kind(NamedTuple):
 
 
 def hammerstein_wiener(linear: Started, key: PRNGKeyArray) -> Started:
-    """Static bends of inputs and outputs around the linear model."""
-    before, after = jr.split(key)
+    """Static nonlinearities of inputs and outputs around the linear model."""
+    first, second = jr.split(key)
     system, width = linear.system, 6
-    bends = dict(before=Residual(system.B.shape[1], width=width, key=before)) if system.B.shape[1] else {}
-    block = HammersteinWiener(system, after=Residual(system.C.shape[0], width=width, key=after), **bends)
+    inputs = dict(input_nonlinearity=Residual(system.B.shape[1], width=width, key=first)) if system.B.shape[1] else {}
+    block = HammersteinWiener(
+        system, output_nonlinearity=Residual(system.C.shape[0], width=width, key=second), **inputs
+    )
     return Started(block, linear.start)
 
 
@@ -77,17 +74,19 @@ def state_space(linear: Started, key: PRNGKeyArray, *, width: int) -> Started:
     """A neural state space around the linear model."""
     system = linear.system
     n, m, p = system.A.shape[0], system.B.shape[1], system.C.shape[0]
-    inner = StateSpace(n, m, p, dt=system.dt, linear=system, width=width, bends_output=True, key=key)
-    return Started(inner, observer(system, linear.start.lag, width=width, key=jr.fold_in(key, 1)))
+    inner = StateSpace(n, m, p, dt=system.dt, linear=system, width=width, has_output_network=True, key=key)
+    return Started(inner, initial_state_encoder(system, linear.start.lag, width=width, key=jr.fold_in(key, 1)))
 
 
-def _bends(model: Any) -> Any:
+def _networks(model: Any) -> Any:
     return model.system.f, model.system.g, model.start.network
 
 
 KINDS = {
-    "hammerstein-wiener": Kind(hammerstein_wiener, lambda m: (m.system.before, m.system.after)),
-    "state-space": Kind(partial(state_space, width=12), _bends, least=4),
+    "hammerstein-wiener": Kind(
+        hammerstein_wiener, lambda m: (m.system.input_nonlinearity, m.system.output_nonlinearity)
+    ),
+    "state-space": Kind(partial(state_space, width=12), _networks, least=4),
 }
 """The nonlinear classes by name; the linear one is always fitted."""
 
@@ -97,7 +96,7 @@ def blank(name: str, order: int, inputs: int, outputs: int, lag: int, dt: float)
     system = LinearDiscrete(
         0.5 * np.eye(order), np.zeros((order, inputs)), np.zeros((outputs, order)), np.zeros((outputs, inputs)), dt=dt
     )
-    line = Started(system, observer(system, lag))
+    line = Started(system, initial_state_encoder(system, lag))
     return line if name.startswith("linear") else KINDS[name].build(line, jr.key(0))
 
 
@@ -106,10 +105,10 @@ def error(model: Started, data: Record) -> Float[Array, " output"]:
     """Root mean squared error of free runs over one record or several, by output; infinite if a run diverged."""
     data = data if data.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], data)
     runs = jax.vmap(lambda one: free_run(model, one))(data)
-    lag = model.start.lag
-    counts = data.is_measured[:, lag:]
-    squares = jnp.sum(jnp.where(counts, runs.y - data.y[:, lag:], 0) ** 2, axis=(0, 1))
-    root = jnp.sqrt(squares / jnp.maximum(jnp.sum(counts, axis=(0, 1)), 1).astype(squares.dtype))
+    y, s, mask = (jnp.reshape(part, (-1, part.shape[-1])) for part in (
+        data.y[:, model.start.lag :], runs.y, data.is_measured[:, model.start.lag :]
+    ))  # fmt: skip
+    root = rmse(y, s, is_measured=mask)
     return jnp.where(jnp.any(runs.lost > 0) | ~jnp.isfinite(root), jnp.inf, root)
 
 
@@ -170,102 +169,3 @@ def pick(found: list[Candidate]) -> Candidate:
         if one.validation <= TIE * best.validation and np.mean(more) <= np.std(more, ddof=1) / len(more) ** 0.5:
             return one
     return best
-
-
-def linear(plan: Plan) -> list[Candidate]:
-    """Linear models of several orders in closed form, and the best of them refined; that one first."""
-    found: list[Candidate] = []
-    has_inputs = plan.train.u is not None
-    for order, is_direct in [(order, direct) for order in ORDERS for direct in (False, True)[: 1 + has_inputs]]:
-        if plan.lag * plan.train.y.shape[-1] <= order:
-            continue  # the record is too short for this order
-        model, _ = subspace(plan.train, order, lag=plan.lag, has_feedthrough=is_direct)
-        found.append(linear_candidate(f"linear-{order}{'-direct' * is_direct}", model, plan))
-    if not found:
-        fix = "take a longer record, or declare fewer inputs and outputs"
-        raise invalid("train", f"{int(jnp.max(plan.train.length))} samples", "enough for a linear model", fix)
-    ranked = sorted(found, key=lambda c: c.validation)
-    return [refine(ranked[0], plan), *ranked]
-
-
-def refine(one: Candidate, plan: Plan) -> Candidate:
-    """A linear model fitted to whole records, or long windows.
-
-    The start stays as it is, here and in `bend`: a long record says little about it.
-    """
-    names = ("A", "B", "C", "D") if one.name.endswith("direct") else ("A", "B", "C")
-    free = lambda m: tuple(getattr(m.system, name) for name in names)
-    return better(one, plan, windows(plan.train, WHOLE, plan.lag), FreeRun(), free)
-
-
-def bend(name: str, line: Started, plan: Plan) -> Candidate:
-    """The best model of a nonlinear class over weights and seeds: compiled once, further fits take little time."""
-    kind = KINDS[name]
-    data = windows(plan.train, WHOLE, plan.lag)
-    found: list[Candidate] = []
-    for seed in range(SEEDS):
-        model = kind.build(line, jr.fold_in(plan.key, seed))
-        start = candidate(name, model, plan)
-        size = tree_size(eqx.filter(model.system, eqx.is_inexact_array))
-        tries = WORK / (data.y.size * size**2 * plan.steps)
-        for ridge in RIDGES:
-            if found and len(found) >= tries:
-                break
-            loss = Regularised(FreeRun(), jnp.asarray(ridge), kind.network)
-            found.append(better(start, plan, data, loss, lambda m: m.system))
-    return min(found, key=lambda c: c.validation)
-
-
-def restart(one: Candidate, plan: Plan) -> Candidate:
-    """The model with its start fitted by itself, to many short windows, if that helps."""
-    loss = Regularised(FreeRun(), jnp.asarray(RIDGES[0]), KINDS[one.name].network)
-    return better(one, plan, overlapping(plan.train, plan.lag), loss, lambda m: m.start)
-
-
-def better(one: Candidate, plan: Plan, data: Record, loss: Any, trainable: Any) -> Candidate:
-    """A candidate after a fit, or before it if the validation part says that this was better."""
-    watch = KeepBest(score=eqx.Partial(_flipped, plan.validation), every=5, patience=None)
-    done = fit(
-        one.model, loss, data, LevenbergMarquardt(rtol=1e-6), steps=plan.steps, key=plan.key, monitor=watch,
-        trainable=trainable, progress=False, throw=False,
-    )  # fmt: skip
-    if not bool(is_successful(done.result)):
-        return one
-    return min(candidate(one.name, done.value, plan), one, key=lambda c: c.validation)
-
-
-def _flipped(data: Record, model: Started) -> Scalar:
-    return jnp.mean(block_errors(model, data))
-
-
-def windows(data: Record, length: int, lag: int) -> Record:
-    """Records, or windows of `length` scored samples where they are longer."""
-    longest = int(np.max(np.asarray(data.length)))
-    if longest <= lag + int(1.5 * length):
-        return data if data.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], data)
-    count = max(1, round((longest - lag) / length))
-    scored = (longest - lag) // count
-    return cut(data, length=scored + lag, stride=scored)
-
-
-def overlapping(data: Record, lag: int) -> Record:
-    """Windows of 30 scored samples, at most a hundred or so, spread evenly."""
-    longest = int(np.max(np.asarray(data.length)))
-    length = lag + min(30, longest - lag)
-    return cut(data, length=length, stride=max(1, (longest - length) // 100))
-
-
-def compare(plan: Plan, kinds: list[str], announce: Callable[[str], None]) -> list[Candidate]:
-    """All candidates: the one to pick first, the linear ones in the order of `linear`, the rest by validation error."""
-    announce("linear models")
-    lines = linear(plan)
-    bent: list[Candidate] = []
-    for name in kinds:
-        announce(name)
-        large = [c for c in lines if c.model.system.A.shape[0] >= KINDS[name].least]
-        bent.append(bend(name, (large or lines)[0].model, plan))
-    bent = sorted(bent, key=lambda c: c.validation)
-    chosen = pick([lines[0], *bent])
-    if chosen is lines[0]:
-        return [*lines, *bent]
-    return [restart(chosen, plan), *lines, *(c for c in bent if c is not chosen)]

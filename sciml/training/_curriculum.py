@@ -1,6 +1,7 @@
 """Fits over growing horizons."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..core import invalid, is_successful, Solution, wrong_type
 from ..losses import FreeRun, Regularised
+from ._doors import checkpoint_of
 from ._fit import fit
 
 
@@ -38,8 +40,10 @@ def curriculum(
         method: as in `fit`.
         horizons: samples that count in each stage, >= 1, increasing.
         steps: steps of each stage.
-        key: as in `fit`; a stage that diverges is given up, and the next one goes on from the model before it.
-        options: further arguments of `fit`; `throw` raises if the last stage fails.
+        key: as in `fit`; a stage that diverges is given up with a warning, and the next one goes on from the model
+            before it.
+        options: further arguments of `fit`; `throw` raises if the last stage fails. Every stage has a `checkpoint` of
+            its own: the path, a dot, and its number from 0.
 
     Returns:
         The `Solution` of the last stage.
@@ -53,15 +57,20 @@ def curriculum(
     if not horizons or min(horizons) < 1 or any(b <= a for a, b in zip(horizons, horizons[1:], strict=False)):
         fix = "write for instance (5, 20, 80)"
         raise invalid("horizons", tuple(horizons), "increasing numbers of samples, >= 1", fix)
-    throw = options.pop("throw", True)
+    throw, checkpoint = options.pop("throw", True), checkpoint_of(options.pop("checkpoint", None))
     # Weak types (of Python numbers) become strong in the first stage, which would compile the second one anew.
     model = jax.tree.map(lambda leaf: leaf.astype(leaf.dtype) if eqx.is_array(leaf) else leaf, model)
     for k, horizon in enumerate(horizons):
         is_last = k == len(horizons) - 1
         stage = _with_horizon(loss, horizon)
-        done = fit(model, stage, source, method, steps=steps, key=key, throw=throw and is_last, **options)
+        saved = checkpoint and dataclasses.replace(checkpoint, path=f"{checkpoint.path}.{k}")
+        done = fit(
+            model, stage, source, method, steps=steps, key=key, throw=throw and is_last, checkpoint=saved, **options
+        )
         if is_last or bool(is_successful(done.result)):
             model = done.state
+        else:
+            warnings.warn(f"`curriculum`: the stage with horizon {horizon} diverged and is left out", stacklevel=2)
     return done
 
 

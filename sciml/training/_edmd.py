@@ -130,7 +130,8 @@ def _spectrum(K: np.ndarray, C: np.ndarray, Z: np.ndarray, Zp: np.ndarray) -> Ko
     size = np.linalg.norm(Z @ g, axis=0)
     g = g / np.where(size > 0, size, 1)
     residuals = np.linalg.norm(Zp @ g - (Z @ g) * values, axis=0)
-    order = np.argsort(np.where(size > 0, residuals, np.inf), kind="stable")
+    residuals = np.where(size > 0, residuals, np.inf)
+    order = np.argsort(residuals, kind="stable")
     values, g, residuals = values[order], g[:, order], residuals[order]
     # z = Σ_j φ_j(x) w_j with the rows w_j of G⁻¹, and y = Cᵀ z.
     modes = (np.linalg.pinv(g) @ C).T
@@ -157,6 +158,8 @@ def _pairs(data: Record) -> tuple[Any, Any, np.ndarray, float]:
     number = np.arange(t.size) // data.t.shape[-1]
     is_sample = flat(data.is_sample)
     gaps = np.diff(t)[is_sample[1:] & (number[1:] == number[:-1])]
+    if not gaps.size:
+        raise invalid("data", "records of one sample", "at least two samples in a record", "record for longer")
     dt = float(np.median(gaps))
     if np.max(np.abs(gaps - dt)) > 1e-3 * dt:
         got = f"intervals from {gaps.min():.6g} to {gaps.max():.6g}"

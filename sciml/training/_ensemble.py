@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int, Scalar
 
-from ..core import batch_size, RESULTS, Solution, wrong_type
+from ..core import batch_size, resolve, RESULTS, Solution, wrong_type
 from ..losses import AbstractLeastSquares
 from ._doors import check_loss, check_steps, is_second_order, whole
 from ._gauss_newton import LevenbergMarquardt
-from ._parameters import partition, resolve
+from ._parameters import partition
 from ._second_order import fit_second_order
 
 

@@ -10,10 +10,9 @@ import jax.tree_util as jtu
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..core import invalid, RESULTS, Solution, tree_allfinite
+from ..core import invalid, resolve, RESULTS, Solution, tree_allfinite
 from ..losses import AbstractLoss
 from ..sources import AbstractSource
-from ._parameters import resolve
 from ._watch import AbstractWork, copy, Progress, run, Watch
 
 

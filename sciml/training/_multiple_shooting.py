@@ -57,8 +57,8 @@ def multiple_shooting(
         x0: guess of the initial state, one for all records or one for each.
         length: intervals per segment; the last segment of a record may be shorter.
         simulate: `(model, x0, piece) -> (y, x_end)`, see `losses.MultipleShooting`; by default the models are systems.
-        align: `(x, y) -> x`, puts the measurement into the first guess of a segment's initial state; None keeps the
-            simulated state.
+        align: `(x, y) -> x`, puts the measurement into the first guess of a segment's initial state, where all
+            channels were measured; None keeps the simulated state.
         prior: `(model, starts) -> residuals`, see `MultipleShooting`.
         weight: weight of every sample, like `data.y`; None for one.
         continuity: weights of the gaps between segments, used one after the other.
@@ -111,7 +111,11 @@ def _first_guess(models: Any, simulate: Any, guesses: Any, begins: Any, pieces: 
 
     def one(model: Any) -> Any:
         starts = _run_through(model, simulate, guesses, begins, pieces)
-        return starts if align is None else jax.vmap(align)(starts, pieces.pieces.y[:, 0])
+        if align is None:
+            return starts
+        # Where a channel is missing there is nothing to align to: `y` would be the 0 in its place.
+        is_known = jnp.all(pieces.pieces.is_measured[:, 0], axis=1)
+        return jnp.where(is_known[:, None], jax.vmap(align)(starts, pieces.pieces.y[:, 0]), starts)
 
     return Shot(models, eqx.filter_vmap(one)(models))
 

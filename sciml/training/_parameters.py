@@ -1,6 +1,5 @@
 """Transformed parameters, and the selection of parameters to train."""
 
-from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -11,15 +10,7 @@ import jax.tree_util as jtu
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
-from ..core import invalid
-
-
-class AbstractTransform(eqx.Module):
-    """A parameter that is trained in other coordinates; `resolve` replaces it by its value."""
-
-    @abstractmethod
-    def value(self) -> Float[Array, "..."]:
-        """The value of the parameter."""
+from ..core import AbstractTransform, invalid
 
 
 class Positive(AbstractTransform):
@@ -97,15 +88,6 @@ class Ranged(AbstractTransform):
 def _check_range(low: float, high: float) -> None:
     if not low < high:
         raise invalid("low, high", f"{low} and {high}", "low < high", "swap them, or fix the parameter instead")
-
-
-def _is_transform(node: Any) -> bool:
-    return isinstance(node, AbstractTransform)
-
-
-def resolve(model: Any) -> Any:
-    """`model` with every transformed parameter replaced by its value."""
-    return jtu.tree_map(lambda n: n.value() if _is_transform(n) else n, model, is_leaf=_is_transform)
 
 
 def partition(model: Any, trainable: Callable[[Any], Any] | Any | None) -> tuple[Any, Any]:

@@ -5,15 +5,17 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ..core import invalid, RESULTS, Solution, tree_allfinite, tree_size
+from ..core import invalid, resolve, RESULTS, Solution, tree_allfinite, tree_size
 from ..losses import AbstractLeastSquares, Samples, Sparsity, Term
+from ..sources import Batch
 from ._gauss_newton import LMState
-from ._parameters import partition, resolve
+from ._parameters import partition
 from ._watch import AbstractWork, Progress, run, Watch
 
 
@@ -27,6 +29,8 @@ class SecondOrderStats(eqx.Module):
     """The loss at the accepted point of every step; NaN after the last step."""
     matrix: Float[Array, "*batch n n"] | None
     """`JᵀJ` over the flattened trained parameters at the last step (None if the method did not form it)."""
+    failed: Float[Array, "*batch"]
+    """Fraction of the data's instances that failed at the returned model, as the loss reports it."""
 
 
 class Task(eqx.Module):
@@ -137,12 +141,12 @@ def finish(task: Task, carry: Carry, parameters: Any) -> Solution:
     _, _, stats = task.method.postprocess(
         method.fn, carry.parameters, None, None, method.options, state, frozenset(), optx.RESULTS.successful
     )
-    final = _value(parameters, task)
+    final, failed = _judged(parameters, task)
     sound = jnp.isfinite(final) & tree_allfinite(parameters)
     # Reaching `steps` is what was asked for, not a failure.
     result = RESULTS.where(sound, RESULTS.successful, RESULTS.diverged)
     trained = eqx.combine(parameters, task.rest)
-    stats = SecondOrderStats(carry.step, final, carry.losses, stats.get("matrix"))
+    stats = SecondOrderStats(carry.step, final, carry.losses, stats.get("matrix"), failed)
     return Solution(resolve(trained), result, stats, state=trained)
 
 
@@ -182,6 +186,18 @@ def _loss_in(state: Any) -> Any:
         return state.system.cost
     known = getattr(state, "f_info", None)
     return known.as_min() if isinstance(known, optx.FunctionInfo) else None
+
+
+def _judged(parameters: Any, task: Task) -> tuple[Any, Any]:
+    """The loss, and the fraction of failed instances."""
+    if not isinstance(task.loss, AbstractLeastSquares):
+        value = _value(parameters, task)
+        return value, jnp.zeros_like(value)
+    # All instances, in order; losses of least squares draw nothing.
+    leaves = [leaf for leaf in jtu.tree_leaves(task.batch) if eqx.is_array(leaf) and leaf.ndim]
+    batch = Batch(task.batch, jnp.arange(leaves[0].shape[0] if leaves else 1))
+    value, _, report = task.loss.evaluate(resolve(eqx.combine(parameters, task.rest)), batch, None, key=jr.key(0))
+    return jnp.asarray(value), report.failed
 
 
 def _value(parameters: Any, task: Task) -> Any:

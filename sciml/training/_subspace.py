@@ -13,7 +13,9 @@ from ..sources import Record, unstack
 from ..systems import LinearDiscrete
 from ..systems.models import Encoder, Started
 
-_MODULUS = 0.9995  # of eigenvalues that noise put outside of the unit circle
+_MODULUS = 0.9995  # least, of eigenvalues that noise put outside of the unit circle
+_SLOWEST = 1 - 1e-6  # most, of the same: what was an integrator has a time constant of a million samples
+_EXCITED = 1e-8  # of the largest: a smaller singular value of the inputs is rounding
 _WINDOWS = 20_000  # most windows in the projection
 
 
@@ -22,8 +24,11 @@ class SubspaceStats(eqx.Module):
 
     singular_values: Float[Array, " lag"]
     """Of the projection: a gap after the `n`-th one recommends order `n`."""
+    excited: int
+    """Directions of the inputs in `lag` samples that the records move, of `lag * inputs`; none need be missing for a
+    good fit, but what the inputs do not do the model cannot know."""
     clipped: int
-    """Eigenvalues that were moved inside the unit circle."""
+    """Eigenvalues on or outside of the unit circle, that were moved inside."""
 
 
 def subspace(
@@ -41,7 +46,7 @@ def subspace(
             Windows with a missing sample are left out of the projection.
         order: number of states, >= 1.
         lag: past and future samples of the projection, and the samples that the observer looks at; None for
-            `max(2 order, 10)`, or less for short records. More than `order / outputs`.
+            `max(2 order, 10)`, or less for short records and many channels. More than `order / outputs`.
         has_feedthrough: whether an input acts on the output of the same sample.
 
     Returns:
@@ -49,7 +54,9 @@ def subspace(
         statistics.
 
     Raises:
-        ValueError: an order that the record is too short for, uneven samples, no complete window.
+        ValueError: an order that the record is too short for, uneven samples, fewer complete windows than past and
+            future samples of all channels in one; inputs that depend on each other, or that excite fewer than
+            `order + 1` directions (a constant, a single sine for order 2).
 
     Examples:
         ```python
@@ -72,26 +79,26 @@ def subspace(
     records = unstack(data)
     dt = _sampling_time(records)
     outputs, inputs = data.y.shape[-1], 0 if data.u is None else data.u.shape[-1]
-    shortest = max(one.t.shape[0] for one in records)
-    lag = min(max(2 * order, 10), shortest // 4) if lag is None else lag
-    if lag * outputs <= order or 2 * lag >= shortest:
-        got = f"order {order} with lag {lag}, for records of at most {shortest} samples"
+    longest = max(one.t.shape[0] for one in records)
+    lag = _default_lag(records, order, inputs + outputs) if lag is None else lag
+    if lag * outputs <= order or 2 * lag >= longest:
+        got = f"order {order} with lag {lag}, for records of at most {longest} samples"
         raise invalid(
             "order", got, "order < lag * outputs, and 2 lag < samples", "lower the order, or take longer records"
         )
     past, future = _windows(records, lag)
-    A, C, singular = _dynamics(past, future, order, outputs, lag)
+    A, C, singular, excited = _dynamics(past, future, order, outputs, lag)
     A, clipped = _inside(A)
     B, D = _inputs(records, A, C, has_feedthrough) if inputs else (np.zeros((order, 0)), np.zeros((outputs, 0)))
     # Scale the states to deviations of order one.
     size = _state_size(records, A, B, C)
     A, B, C = A * size[None, :] / size[:, None], B / size[:, None], C * size[None, :]
     system = LinearDiscrete(A, B, C, D, dt=dt)
-    encoder = observer(system, lag)
-    return Started(system, encoder), SubspaceStats(jnp.asarray(singular), clipped)
+    encoder = initial_state_encoder(system, lag)
+    return Started(system, encoder), SubspaceStats(jnp.asarray(singular), excited, clipped)
 
 
-def observer(system: Any, lag: int, *, width: int = 0, key: Any = None) -> Encoder:
+def initial_state_encoder(system: Any, lag: int, *, width: int = 0, key: Any = None) -> Encoder:
     """The encoder that gives a linear model the state which fits the first `lag` outputs best, at sample `lag`.
 
     From `Y = Γ x[0] + H U`, `x[0] = Γ⁺ (Y - H U)`, and `x[lag] = A^lag x[0] + Δ U`; `Γ⁺` is damped, so that a state
@@ -136,6 +143,15 @@ def _sampling_time(records: list[Record]) -> float:
     return dt
 
 
+def _default_lag(records: list[Record], order: int, channels: int) -> int:
+    """As documented, and no more than the records have windows for."""
+    lengths = np.array([one.t.shape[0] for one in records])
+    lag = min(max(2 * order, 10), int(np.max(lengths)) // 4)
+    while lag > 1 and np.sum(np.maximum(lengths - 2 * lag + 1, 0)) < 2 * lag * channels:
+        lag -= 1
+    return lag
+
+
 def _windows(records: list[Record], lag: int) -> tuple[np.ndarray, np.ndarray]:
     """Past inputs and outputs, and future inputs and outputs, one column for each complete window."""
     past, future = [], []
@@ -163,26 +179,59 @@ def _windows(records: list[Record], lag: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _dynamics(
     past: np.ndarray, future: np.ndarray, order: int, outputs: int, lag: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`A` and `C` from the column space of the projection: `[U_f; Z_p; Y_f] = L Q`, `L32 = Γ S Vᵀ`."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """`A` and `C` from the column space of the projection, `[U_f; Z_p; Y_f] = L Q`, `L32 = Γ S Vᵀ`; its singular
+    values, and the rank of `U_f`.
+    """
     m = future.shape[0] - lag * outputs
     everything = np.concatenate([future[:m], past, future[m:]])
+    if everything.shape[1] < everything.shape[0]:
+        # With fewer windows nothing is left of the outputs after the projection but rounding.
+        got = f"{everything.shape[1]} windows of {2 * lag} samples"
+        expected = f"at least {everything.shape[0]}: 2 lag (inputs + outputs)"
+        raise invalid("data", got, expected, "take a smaller lag, or a longer record")
+    excited = _excited(future[:m], m // lag, order)
     L = np.asarray(np.linalg.qr(everything.T, mode="r")).T
     a, b = m, m + past.shape[0]
     U, s, _ = np.linalg.svd(L[b:, a:b], full_matrices=False)
     gamma = U[:, :order] * np.sqrt(s[:order])
     C = gamma[:outputs]
     A = np.linalg.lstsq(gamma[:-outputs], gamma[outputs:], rcond=None)[0]
-    return A, C, s[:lag]
+    return A, C, s[:lag], excited
+
+
+def _excited(future: np.ndarray, inputs: int, order: int) -> int:
+    """How many directions of its input the records move.
+
+    Raises where they are too few for `A x + B u` of this order: then other models fit as well as the true one.
+    """
+    if not inputs:
+        return 0
+    size = np.linalg.norm(future, axis=1, keepdims=True)
+    scaled = future / np.where(size > 0, size, 1)
+    rank = lambda rows: int(np.linalg.matrix_rank(rows, tol=_EXCITED * np.linalg.norm(rows, 2)))
+    together, found = rank(scaled[:inputs]), rank(scaled)
+    if together < inputs:
+        fix = "leave out inputs that are zero, or sums or multiples of the others"
+        raise invalid("data", f"{inputs} inputs of which {together} are independent", "inputs that all differ", fix)
+    needed = min(order + 1, len(future) // inputs) * inputs
+    if found < needed:
+        got, expected = f"inputs that excite {found} of {len(future)} directions", f"at least {needed}"
+        raise invalid("data", got, f"{expected}, order + 1 for each", "excite the system by steps or noise")
+    return found
 
 
 def _inside(A: np.ndarray) -> tuple[np.ndarray, int]:
-    """`A` with the modulus of its eigenvalues limited."""
+    """`A` with eigenvalues outside of the unit circle moved inside: reflected, but not farther than `_MODULUS`."""
     values, vectors = np.linalg.eig(A)
-    large = np.abs(values) > _MODULUS
+    size = np.abs(values)
+    large = size >= 1
     if not np.any(large):
         return A, 0
-    values = np.where(large, _MODULUS * values / np.abs(values), values)
+    target = np.clip(1 / np.where(large, size, 1), _MODULUS, _SLOWEST)
+    if np.linalg.cond(vectors) > np.finfo(float).eps ** -0.5:  # nearly defective: no eigenvectors to move it by
+        return A * float(np.min(target)) / float(np.max(size)), int(np.sum(large))
+    values = np.where(large, target * values / np.where(large, size, 1), values)
     return np.real(vectors @ np.diag(values) @ np.linalg.inv(vectors)), int(np.sum(large))
 
 

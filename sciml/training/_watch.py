@@ -13,10 +13,9 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray, UInt8
 
-from ..core import invalid, progress_bar
+from ..core import invalid, progress_bar, resolve
 from ..storage import load, output_folder, save
 from ._monitors import AbstractMonitor, Event
-from ._parameters import resolve
 
 
 class Checkpoint(eqx.Module):

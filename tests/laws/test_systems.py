@@ -62,9 +62,13 @@ def flow(q: Any, mine: Array, other: Array) -> Array:
 SYSTEMS = {
     "NeuralODE": Member(models.NeuralODE(2, 1, width=4, key=KEY), X, U),
     "GreyBox": Member(GREY, X, U),
-    "StateSpace": Member(models.StateSpace(2, 1, 1, dt=0.5, linear=LINEAR, bends_output=True, key=KEY), X, U),
+    "StateSpace": Member(models.StateSpace(2, 1, 1, dt=0.5, linear=LINEAR, has_output_network=True, key=KEY), X, U),
     "HammersteinWiener": Member(
-        models.HammersteinWiener(LINEAR, before=models.Residual(1, key=KEY), after=models.Residual(1, key=KEY)), X, U
+        models.HammersteinWiener(
+            LINEAR, input_nonlinearity=models.Residual(1, key=KEY), output_nonlinearity=models.Residual(1, key=KEY)
+        ),
+        X,
+        U,
     ),
     "Recurrent": Member(models.Recurrent(models.ElmanCell(1, 2, key=KEY), 1, dt=0.5, key=KEY), X, U),
     "LiquidTimeConstant": Member(models.LiquidTimeConstant(2, 1, 1, tau=0.5, key=KEY), X, U),
@@ -85,19 +89,19 @@ SYSTEMS = {
     ),
     "Lagrangian": Member(
         models.Lagrangian(
-            models.CholeskyMatrix(MASS, 1), POTENTIAL, damping=np.array([[0.4]]), input_matrix=np.array([[1.5]])
+            models.CholeskyMatrix(MASS, 1), POTENTIAL, damping_root=np.array([[0.4]]), input_matrix=np.array([[1.5]])
         ),
         X,
         U,
     ),
-    "Hamiltonian": Member(models.Hamiltonian(models.separable(POTENTIAL, MASS), damping=np.array([[0.4]])), X, U),
+    "Hamiltonian": Member(models.Hamiltonian(models.separable(POTENTIAL, MASS), damping_root=np.array([[0.4]])), X, U),
     "PortHamiltonian": Member(
         models.PortHamiltonian(eqx.nn.MLP(2, "scalar", 4, 1, jnp.tanh, key=KEY), A, np.array([[0.1], [0.3]]), B), X, U
     ),
     "ScaledContinuous": Member(models.scaled(GREY, SCALING, measures_state=True), X, U),
-    "ScaledDiscrete": Member(models.scaled(LINEAR, SCALING), X, U),
+    "ScaledDiscrete": Member(models.scaled(LINEAR, SCALING, measures_state=False), X, U),
     "SINDy": Member(models.SINDy(models.Polynomial(2), 0.1 * np.arange(20.0).reshape(10, 2), inputs=1), X, U),
-    "Koopman": Member(models.koopman(2, 2, 1, dt=0.5, width=4, bends_input=True, key=KEY).system, X, U),
+    "Koopman": Member(models.koopman(2, 2, 1, dt=0.5, width=4, has_input_network=True, key=KEY).system, X, U),
     "LinearContinuous": Member(LinearContinuous(A, B, C), np.array([0.3, -0.2]), np.array([0.7])),
     "LinearDiscrete": Member(LinearDiscrete(A, B, C, dt=0.5), np.array([0.3, -0.2]), np.array([0.7])),
     "Discretised": Member(

@@ -5,12 +5,15 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import optax
 import pytest
 
 from sciml.losses import DerivativeMatching, FreeRun, OneStep
-from sciml.sources import Batch, record, stack
+from sciml.simulation import free_run
+from sciml.sources import Batch, record, scale_records, stack
 from sciml.systems import AbstractDiscreteSystem, LinearContinuous, LinearDiscrete
-from sciml.systems.models import Constant, Encoder, Started
+from sciml.systems.models import Constant, Encoder, scaled, Started
+from sciml.training import fit, LevenbergMarquardt
 from sciml.training.sparse import slopes
 
 HALVE = LinearDiscrete(A=0.5 * np.eye(1), B=np.zeros((1, 1)), dt=1.0)
@@ -40,6 +43,56 @@ def test_a_given_start_counts_from_its_first_sample():
     batch = data([1.0, 0.6])
     model = Started(HALVE, Constant(jnp.array([0.8])))
     np.testing.assert_allclose(call(FreeRun(), model, batch), 0.5 * np.mean([0.2**2, 0.2**2]), rtol=1e-12)
+
+
+def test_a_record_that_cannot_start_is_left_out_and_counted():
+    """A free run from the place of a missing number would be a prediction from nothing."""
+    batch = data([NAN, 0.5, 0.25], [1.0, 0.6, 0.25])
+    value, _, report = FreeRun().evaluate(HALVE, Batch(batch, jnp.arange(2)), None, key=jr.key(0))
+    np.testing.assert_allclose(value, 0.5 * 0.1**2 / 2, rtol=1e-12)
+    assert float(report.failed) == 0.5
+    lone = record(np.array([NAN, 0.5, 0.25]), np.zeros(3), dt=1.0)
+    with pytest.raises(ValueError, match="`batch`: got no sample that counts; expected measured samples"):
+        FreeRun()(HALVE, lone)
+    with pytest.raises(ValueError, match="`batch`: got no sample that counts"):
+        fit(HALVE, FreeRun(), lone, optax.sgd(0.1), steps=1, key=jr.key(0), progress=False)
+    with pytest.raises(ValueError, match="`record`: got sample 0 with outputs that were not measured"):
+        free_run(HALVE, lone)
+    assert free_run(Started(HALVE, Encoder(1, 1, 1, lag=1, key=jr.key(0))), lone).y.shape == (2, 1)
+
+
+def test_the_given_sample_of_a_scaled_model_does_not_count_either():
+    one = record(np.array([1.0, 0.6, 0.3, 0.2]), np.zeros(4), dt=1.0)
+    scaling = scale_records(one)
+    inner = Started(HALVE)
+    expected = call(FreeRun(), inner, scaling.apply(one)) * scaling.y.scale[0] ** 2
+    outer = scaled(inner, scaling, measures_state=True)
+    np.testing.assert_allclose(call(FreeRun(), outer, one), expected, rtol=1e-12)
+    assert OneStep()(outer, one) > 0
+
+
+def test_records_at_other_intervals_than_those_of_the_model_are_refused():
+    slow = record(np.array([1.0, 0.5, 0.2]), np.zeros(3), dt=2.0)
+    message = "`record`: got samples 2 to 2 apart; expected 1, the sampling time of the discrete model"
+    for act in (
+        lambda: FreeRun()(HALVE, slow),
+        lambda: OneStep()(HALVE, slow),
+        lambda: fit(HALVE, FreeRun(), slow, optax.sgd(0.1), steps=1, key=jr.key(0), progress=False),
+        lambda: fit(HALVE, OneStep(), slow, LevenbergMarquardt(), steps=1, key=jr.key(0), progress=False),
+        lambda: free_run(HALVE, slow),
+    ):
+        with pytest.raises(ValueError, match=message):
+            act()
+
+
+def test_outputs_that_are_no_state_are_named():
+    hidden = LinearDiscrete(0.5 * np.eye(2), np.zeros((2, 1)), np.ones((1, 2)), dt=1.0)
+    for act in (
+        lambda: FreeRun()(hidden, data([1.0, 0.5])),
+        lambda: free_run(hidden, record([1.0, 0.5], [0, 0], dt=1.0)),
+    ):
+        with pytest.raises(ValueError, match="(?s)`model`: got 1 outputs as the state of a LinearDiscrete.*Encoder"):
+            act()
 
 
 def test_one_step_starts_at_every_measured_sample():
@@ -72,6 +125,17 @@ def test_a_run_that_blows_up_is_counted_and_the_others_are_unharmed():
     assert bool(jnp.isfinite(value_)) and bool(jnp.isfinite(slope.gain))
 
 
+def test_a_second_order_fit_reports_runs_that_failed():
+    """Two records of three: one begins with a gap, one explodes at any gain that fits the others."""
+    batch = data([0.1, 0.001, 0.0, 0, 0, 0, 0, 0], [50.0, 0, 0, 0, 0, 0, 0, 0], [NAN, 0.1, 0, 0, 0, 0, 0, 0])
+    model = Cube(jnp.asarray(1.0), jnp.asarray(1.0))
+    done = fit(
+        model, FreeRun(), batch, LevenbergMarquardt(), steps=1, key=jr.key(0), progress=False, throw=False,
+        trainable=lambda m: m.gain,
+    )  # fmt: skip
+    np.testing.assert_allclose(done.stats.failed, 2 / 3)
+
+
 def test_slopes_of_a_known_system_match_it():
     """A harmonic oscillator, 200 samples of which one is missing: the slopes have errors of 1e-4 or so."""
     t = np.linspace(0.0, 10.0, 200)
@@ -82,5 +146,9 @@ def test_slopes_of_a_known_system_match_it():
     turn = LinearContinuous(A=np.array([[0.0, 1.0], [-1.0, 0.0]]), B=np.zeros((2, 1)))
     assert float(call(DerivativeMatching(), turn, found)) < 1e-6
     other = LinearContinuous(A=np.array([[0.0, 1.1], [-1.0, 0.0]]), B=np.zeros((2, 1)))
-    # 0.1 cos t in one of two states, half of the mean square of it.
-    np.testing.assert_allclose(call(DerivativeMatching(), other, found), 0.5 * 0.1**2 * 0.5 / 2, rtol=0.1)
+    # 0.1 cos t in one of two states, half of the mean square of it; without the ends, where splines are less accurate.
+    place = np.arange(400)
+    inner = ((place >= 20) & (place < 180)) | ((place >= 220) & (place < 240))
+    found = eqx.tree_at(lambda s: s.weight, found, jnp.asarray(inner.astype(float)))
+    expected = 0.5 * np.mean((0.1 * np.cos(np.asarray(found.t).ravel()[inner])) ** 2) / 2
+    np.testing.assert_allclose(call(DerivativeMatching(), other, found), expected, rtol=1e-3)

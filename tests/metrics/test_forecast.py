@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sciml.metrics import free_run, nrmse, r2, rmse
+from sciml.metrics import forecast_errors, nrmse, r2, rmse
 
 RNG = np.random.default_rng(0)
 Y = RNG.normal(size=(40, 2)) * [1.0, 30.0] + [5.0, 0.0]
@@ -16,7 +16,7 @@ S = Y + RNG.normal(size=(40, 2)) * [0.1, 50.0]
 def test_definitions_per_channel(skip):
     error = np.sqrt(np.mean((Y[skip:] - S[skip:]) ** 2, axis=0))
     relative = error / np.std(Y[skip:], axis=0)
-    scores = free_run(Y, S, skip=skip)
+    scores = forecast_errors(Y, S, skip=skip)
     np.testing.assert_allclose(scores.rmse, error, rtol=1e-13)
     np.testing.assert_allclose(scores.nrmse, relative, rtol=1e-13)
     np.testing.assert_allclose(scores.r2, 1 - relative**2, rtol=1e-12)
@@ -36,7 +36,7 @@ def test_numbers_by_hand():
 
 
 def test_one_signal_gives_scalars_and_mixed_dtypes_work():
-    scores = free_run(Y[:, 0], jnp.asarray(S[:, 0], jnp.float32))
+    scores = forecast_errors(Y[:, 0], jnp.asarray(S[:, 0], jnp.float32))
     assert scores.rmse.shape == () and scores.rmse.dtype == jnp.float64
 
 
@@ -59,10 +59,10 @@ def test_float32_jit_and_vmap():
 )
 def test_bad_signals_are_named(y, s, skip, match):
     with pytest.raises(ValueError, match=match):
-        free_run(y, s, skip=skip)
+        forecast_errors(y, s, skip=skip)
 
 
-@pytest.mark.parametrize("score", [nrmse, r2, free_run])
+@pytest.mark.parametrize("score", [nrmse, r2, forecast_errors])
 def test_constant_measurements_have_no_relative_score(score):
     with pytest.raises(ValueError, match="`measured`: got a channel that is constant"):
         score(np.ones(5), np.arange(5.0))
@@ -72,3 +72,31 @@ def test_constant_measurements_have_no_relative_score(score):
 def test_samples_before_the_window_may_be_missing():
     y = np.where(np.arange(40) < 5, np.nan, Y[:, 0])
     assert np.isfinite(rmse(y, S[:, 0], skip=5))
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_missing_samples_do_not_count(jit):
+    mask = RNG.uniform(size=Y.shape) < 0.7
+    spoilt = np.where(mask, Y, np.nan)
+    score = lambda y, s, m: forecast_errors(y, s, skip=3, is_measured=m)
+    scores = (jax.jit(score) if jit else score)(jnp.asarray(spoilt), jnp.asarray(S), jnp.asarray(mask))
+    for k in range(2):
+        keep = np.flatnonzero(mask[:, k])
+        keep = keep[keep >= 3]
+        expected = forecast_errors(Y[keep, k], S[keep, k])
+        for got, one in zip(jax.tree.leaves(scores), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(got[k], one, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "mask, match",
+    [
+        (np.ones(5, bool), r"`is_measured`: got shape \(5,\); expected the shape of `measured`, \(40, 2\)"),
+        (np.arange(40)[:, None] < [40, 3], "`is_measured`: got a channel without a sample to score"),
+        (np.ones((40, 2), bool), "`measured`: got 1 entries that are NaN .* by `is_measured`"),
+    ],
+)
+def test_bad_masks_are_named(mask, match):
+    y = np.where(np.arange(40)[:, None] == [9, 99], np.nan, Y)
+    with pytest.raises(ValueError, match=match):
+        rmse(y, S, skip=3, is_measured=mask)

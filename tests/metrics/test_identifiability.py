@@ -11,6 +11,7 @@ import pytest
 
 from sciml.metrics import covariance, identifiability, sensitivities
 from sciml.systems import AbstractContinuousSystem, discretise, RK4
+from sciml.training import Bounded, Positive, resolve
 
 TS = np.linspace(0.0, 2.0, 40)
 
@@ -75,6 +76,24 @@ def test_a_product_is_named(dtype, by_matrix):
     if dtype == np.float64 and not by_matrix:
         assert np.isinf(one(report, "R")) and np.isinf(one(report, "R", "relative_errors"))
         assert report.condition == np.inf and "does not change the residuals" in report.warning
+
+
+def test_transformed_parameters_are_reported_by_their_values():
+    """The same report as of plain parameters, though the logarithm of C is 3.9 and that of R 0.7."""
+    raw = {"C": Positive(50.0), "R": Positive(2.0), "start": Bounded(jnp.asarray([0.5]), 0.0, 4.0)}
+    residuals = lambda p: jnp.exp(-50.0 * TS / (p["R"] * p["C"])) * p["start"]
+    found = identifiability(raw, jacobian=sensitivities(lambda p: residuals(resolve(p)), raw), variance=1.0)
+    plain = resolve(raw)
+    expected = identifiability(plain, jacobian=sensitivities(residuals, plain), variance=1.0)
+    assert found.names == expected.names == ("C", "R", "start[0]")
+    np.testing.assert_allclose(found.sensitivity, expected.sensitivity, rtol=1e-12)
+    # The sign of a direction is free.
+    assert len(found.warning) == len(expected.warning) and "only the product of" in found.warning
+    edge = {"a": eqx.tree_at(lambda b: b.raw, Bounded(1.0, 0.0, 2.0), jnp.asarray(1e3))}
+    with pytest.raises(ValueError, match="`parameters`: got 'a', whose value does not respond"):
+        identifiability(edge, jacobian=jnp.ones((3, 1)))
+    with pytest.raises(ValueError, match="`limit`: got nan"):
+        identifiability(plain, jacobian=jnp.ones((3, 3)), limit=float("nan"))
 
 
 def test_a_parameter_without_influence_and_a_ratio():

@@ -296,6 +296,26 @@ START = Gaussian(MEAN, COV)
         ),
         (lambda: KalmanFilter(LinearDiscrete(A, B, C), -1.0, V, START), ValueError, "`process`: got variances"),
         (
+            lambda: Gaussian(np.zeros(2), np.array([[1.0, 2.0], [2.0, 1.0]])),
+            ValueError,
+            "`cov`: got eigenvalue -1; expected",
+        ),
+        (
+            lambda: Gaussian(np.zeros(2), np.array([[1.0, 2.0], [0.0, 1.0]])),
+            ValueError,
+            "`cov`: got a matrix that is not symm",
+        ),
+        (
+            lambda: filter_states(observer(), record(y=np.ones((9, 2)), u=np.ones(9), dt=0.5)),
+            ValueError,
+            "`record`: got samples 0.5 to 0.5 apart; expected 1, the sampling time",
+        ),
+        (
+            lambda: estimate_states(observer(), record(y=np.ones((9, 2)), u=np.ones(9), dt=0.5)),
+            ValueError,
+            "`record`: got samples 0.5 to 0.5 apart",
+        ),
+        (
             lambda: KalmanFilter(LinearDiscrete(A, B, C), W, 0.0, START),
             ValueError,
             "`measurement`: got .* positive def",

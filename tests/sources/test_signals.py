@@ -20,12 +20,12 @@ TIME, DT = 512, 0.01
 SIGNALS: dict[str, dict] = {
     "arma": {"ar": jnp.array([0.9]), "ma": jnp.array([0.5])},
     "beta": {},
-    "beta_process": {"correlation": 0.9},
+    "beta_autoregression": {"correlation": 0.9},
     "beta_walk": {"max_step": 0.5},
     "chirp": {"start": 0.5, "stop": 20.0, "dt": DT},
-    "m_sequence": {"order": 6, "every": 3},
+    "prbs": {"order": 6, "every": 3},
     "multisine": {"band": (0.5, 10.0), "dt": DT, "iterations": 5},
-    "prbs": {"switch": 0.2, "every": 3},
+    "random_binary": {"switch": 0.2, "every": 3},
     "random_walk": {"step": 0.3},
     "sawtooth": {"frequency": 1.7, "dt": DT},
     "schroeder": {"band": (0.5, 10.0), "dt": DT, "iterations": 5},
@@ -35,8 +35,8 @@ SIGNALS: dict[str, dict] = {
     "steps": {"every": 10},
     "white_noise": {"sigma": 0.5},
 }
-SLOW = {"beta", "beta_process", "beta_walk"}  # the loops of jax.random.loggamma take long to compile
-KEYLESS = {"chirp", "m_sequence", "sawtooth", "schroeder", "sine", "square"}
+SLOW = {"beta", "beta_autoregression", "beta_walk"}  # the loops of jax.random.loggamma take long to compile
+KEYLESS = {"chirp", "prbs", "sawtooth", "schroeder", "sine", "square"}
 LOW, HIGH = np.array([-1.0, 0.3, 2.0]), np.array([0.7, 0.9, 2.0])  # the last input is constant
 
 
@@ -112,9 +112,9 @@ def test_the_frequency_of_a_chirp_goes_from_start_to_stop(is_logarithmic, start,
 # --------------------------------------------------------------------------------------------------------- binary
 
 
-def test_prbs_switches_with_the_stated_probability(key):
+def test_random_binary_switches_with_the_stated_probability(key):
     n = 40_000
-    u = np.asarray(signals.prbs(key, 2 * n, np.array([-1.0, 0.0]), 1.0, switch=np.array([0.1, 0.7]), every=2))
+    u = np.asarray(signals.random_binary(key, 2 * n, np.array([-1.0, 0.0]), 1.0, switch=np.array([0.1, 0.7]), every=2))
     assert set(u[:, 0]) == {-1.0, 1.0} and set(u[:, 1]) == {0.0, 1.0}
     np.testing.assert_array_equal(u[0::2], u[1::2])  # each clock lasts two samples
     clocks = u[::2]
@@ -122,14 +122,14 @@ def test_prbs_switches_with_the_stated_probability(key):
     assert np.all(np.abs(rate - [0.1, 0.7]) < 4 * np.sqrt(0.25 / n))
     correlation = np.mean(clocks[3:, 0] * clocks[:-3, 0])
     assert abs(correlation - 0.8**3) < 0.05
-    starts = jax.vmap(lambda k: signals.prbs(k, 1, -1.0, 1.0, switch=0.0)[0, 0])(jr.split(key, 400))
+    starts = jax.vmap(lambda k: signals.random_binary(k, 1, -1.0, 1.0, switch=0.0)[0, 0])(jr.split(key, 400))
     assert abs(np.mean(starts)) < 0.2  # 4 standard deviations
 
 
 @pytest.mark.parametrize("order", [2, 8, 13])
-def test_m_sequences_have_the_full_period(order):
+def test_shift_registers_have_the_full_period(order):
     n = 2**order - 1
-    u = np.asarray(signals.m_sequence(n, -1.0, 1.0, order=order))[:, 0]
+    u = np.asarray(signals.prbs(n, -1.0, 1.0, order=order))[:, 0]
     spectrum = np.abs(np.fft.fft(u)) ** 2
     # autocorrelation N at lag 0, -1 elsewhere <=> |U_0|² = 1, |U_k|² = N + 1
     np.testing.assert_allclose(spectrum[0], 1.0, atol=1e-6)
@@ -163,8 +163,8 @@ def times(a: int, b: int, polynomial: int) -> int:
     return product
 
 
-def test_inputs_of_an_m_sequence_are_shifted_copies():
-    u = np.asarray(signals.m_sequence(31, -1.0, np.ones(2), order=5))
+def test_inputs_of_a_shift_register_are_shifted_copies():
+    u = np.asarray(signals.prbs(31, -1.0, np.ones(2), order=5))
     np.testing.assert_array_equal(u[:, 1], np.roll(u[:, 0], -15))
     assert u[:, 0] @ u[:, 1] == -1.0
 
@@ -289,8 +289,10 @@ def test_a_beta_walk_keeps_its_step(key):
     assert scipy.stats.kstest(u[1:, 1], scipy.stats.beta(2, 2).cdf).pvalue > 1e-3
 
 
-def test_a_beta_process_has_the_stated_correlation_and_variance(key):
-    u = np.asarray(jax.jit(partial(signals.beta_process, time=50_000, correlation=0.8))(key, low=2.0, high=4.0))[:, 0]
+def test_a_beta_autoregression_has_the_stated_correlation_and_variance(key):
+    u = np.asarray(jax.jit(partial(signals.beta_autoregression, time=50_000, correlation=0.8))(key, low=2.0, high=4.0))[
+        :, 0
+    ]
     unit = (u - 2) / 2
     assert abs(np.mean(unit) - 0.5) < 0.02
     assert abs(np.var(unit) * 4 * (1 + 8 * (1 - 0.8**2)) - 1) < 0.05
@@ -317,9 +319,9 @@ def test_a_beta_process_has_the_stated_correlation_and_variance(key):
         (lambda k: signals.square(9, 0.0, 1.0, frequency=1.0, dt=0.1, duty=1.0), r"`duty`: got 1.0; expected"),
         (lambda k: signals.chirp(1, 0.0, 1.0, start=1.0, stop=2.0, dt=0.1), r"`time`: got 1; expected an integer >= 2"),
         (lambda k: signals.chirp(9, 0.0, 1.0, start=1.0, stop=9.0, dt=0.1), r"`stop`: got 9.0; expected frequencies"),
-        (lambda k: signals.prbs(k, 9, 0.0, 1.0, switch=1.5), r"`switch`: got 1.5; expected probabilities in \[0, 1\]"),
-        (lambda k: signals.m_sequence(9, 0.0, 1.0, order=19), r"`order`: got 19; expected an integer from 2 to 18"),
-        (lambda k: signals.m_sequence(9, 0.0, jnp.ones(4), order=2), r"`order`: got 2; expected a period of"),
+        (lambda k: signals.random_binary(k, 9, 0.0, 1.0, switch=1.5), r"`switch`: got 1.5; expected probabilities"),
+        (lambda k: signals.prbs(9, 0.0, 1.0, order=19), r"`order`: got 19; expected an integer from 2 to 18"),
+        (lambda k: signals.prbs(9, 0.0, jnp.ones(4), order=2), r"`order`: got 2; expected a period of"),
         (lambda k: signals.multisine(k, 100, 0.0, 1.0, band=(0.01, 0.02), dt=0.1), r"`band`: got 0 lines .* 0.1 apart"),
         (lambda k: signals.multisine(k, 100, 0.0, 1.0, band=(1.0, 6.0), dt=0.1), r"`band`: got \(1.0, 6.0\).* = 5\."),
         (lambda k: signals.multisine(k, 2, 0.0, 1.0, band=(1.0, 2.0), dt=0.1), r"`period`: got 2"),
@@ -332,7 +334,7 @@ def test_a_beta_process_has_the_stated_correlation_and_variance(key):
         (lambda k: signals.beta(k, 9, 0.0, 1.0, a=0.0), r"`a`: got 0.0"),
         (lambda k: signals.beta_walk(k, 9, 0.0, 1.0, max_step=0.0), r"`max_step`: got 0.0"),
         (lambda k: signals.beta_walk(k, 9, 0.0, 1.0, max_step=1.0, stay=2.0), r"`stay`: got 2.0"),
-        (lambda k: signals.beta_process(k, 9, 0.0, 1.0, correlation=1.0), r"`correlation`: got 1.0; expected"),
+        (lambda k: signals.beta_autoregression(k, 9, 0.0, 1.0, correlation=1.0), r"`correlation`: got 1.0; expected"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_named(call, match, key):

@@ -40,6 +40,7 @@ def test_a_report_and_a_model_that_predicts(tmp_path):
     assert all(np.isfinite(report[key]["y"]) for key in keys) and report["seed"] == 0 and report["seconds_total"] > 0
     # A linear model cannot see the square.
     assert report["model"] == "hammerstein-wiener"
+    assert "combinations of the entries" in report["identifiability"]["finding"]
     assert report["test_rmse"]["y"] < 0.6 * report["linear_test_rmse"]["y"]
     model = load_identified(out)
     measured = record(np.asarray(test["y"]), np.asarray(test["u"]), dt=0.2)
@@ -73,20 +74,6 @@ def test_bad_input_ends_with_a_message(tmp_path, capsys, spoil, options, message
     assert main([*base, *options]) == 2
     error = capsys.readouterr().err
     assert message in error and "Likely fix" in error
-
-
-def test_uneven_times_are_resampled():
-    from sciml.studies._identify import _even
-
-    rng = np.random.default_rng(0)
-    t = np.cumsum(1.0 + 0.05 * rng.uniform(-1, 1, 100))
-    t[60:] += 5.0  # a gap
-    even, changed = _even(record(np.sin(0.1 * t), np.cos(0.1 * t), t=t), None)
-    gaps = np.diff(np.asarray(even.t))
-    assert changed and np.ptp(gaps) < 1e-9
-    grid, keep = np.asarray(even.t), np.asarray(even.is_measured[:, 0])
-    np.testing.assert_allclose(np.asarray(even.y)[keep, 0], np.sin(0.1 * grid[keep]), atol=5e-3)
-    assert 4 <= int(np.sum(~keep)) <= 6  # nothing is invented inside the gap
 
 
 def test_a_folder_without_results_is_named(tmp_path):

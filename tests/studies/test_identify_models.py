@@ -2,13 +2,15 @@
 
 from types import SimpleNamespace
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
 
-from sciml.sources import record
-from sciml.studies import _identify_models as models
+from sciml.sources import cut, record
+from sciml.studies import _identify_findings as findings, _identify_fits as fits, _identify_models as models
 from sciml.training import subspace
 
 
@@ -52,3 +54,45 @@ def test_linear_models_are_judged_alike_with_and_without_compilation(plan):
     total = float(models.error(model, plan.validation)[0])
     assert one.validation == pytest.approx(total, rel=1e-9)  # the mean of the blocks is the mean
     assert one.validation < 0.1  # noise of 0.05, and some of it in the start
+
+
+def test_the_basis_of_the_state_is_all_that_a_rich_record_leaves_free(plan):
+    model, _ = subspace(plan.train, 2, lag=plan.lag, has_feedthrough=True)
+    report = findings.determined(models.linear_candidate("linear-2-direct", model, plan), plan.train)
+    # A transfer function of order n has 2 n + 1 coefficients, and A, B, C, D have n² more entries.
+    assert (report["determined"], report["entries"], report["basis"]) == (5, 9, 4)
+    assert report["finding"].startswith("5 of 9 combinations") and report["finding"].endswith("the record none")
+
+
+def test_an_order_that_is_too_high_is_reported(plan):
+    model, _ = subspace(plan.train, 2, lag=plan.lag, has_feedthrough=True)
+    system = model.system
+    grown = eqx.tree_at(
+        lambda m: (m.system.A, m.system.B, m.system.C, m.start.W),
+        model,
+        (
+            jnp.zeros((3, 3)).at[:2, :2].set(system.A).at[2, 2].set(0.5),
+            jnp.zeros((3, 1)).at[:2].set(system.B),
+            jnp.zeros((1, 3)).at[:, :2].set(system.C),
+            jnp.zeros((3, model.start.W.shape[1])).at[:2].set(model.start.W),
+        ),
+    )
+    report = findings.determined(models.linear_candidate("linear-3-direct", grown, plan), plan.train)
+    assert report["entries"] - report["determined"] > report["basis"] == 9
+    assert "more" in report["finding"]
+
+
+def test_a_fit_keeps_what_the_validation_part_prefers(plan, monkeypatch):
+    monkeypatch.setattr(fits, "SEEDS", 2)
+    model, _ = subspace(plan.train, 2, lag=plan.lag, has_feedthrough=True)
+    curved = fits.nonlinear("hammerstein-wiener", model, plan)
+    assert curved is not None
+    assert curved.validation <= models.candidate("line", model, plan).validation
+    report = findings.determined(curved, plan.train)
+    assert report["entries"] == 9 and report["determined"] <= 5
+
+
+def test_a_network_is_not_fitted_to_a_record_that_is_too_short_for_it(plan):
+    model, _ = subspace(plan.train, 2, lag=plan.lag)
+    short = cut(plan.train, length=30)
+    assert fits.nonlinear("state-space", model, plan._replace(train=jax.tree.map(lambda leaf: leaf[0], short))) is None

@@ -53,6 +53,23 @@ def test_another_horizon_is_not_compiled_again():
     assert len(TRACED) == before
 
 
+def test_every_stage_has_a_checkpoint_of_its_own(tmp_path):
+    data, start = chaotic(), Logistic(jnp.asarray(3.6))
+    options = dict(horizons=(2, 4), steps=2, key=jr.key(0), progress=False, checkpoint=tmp_path / "fit")
+    done = curriculum(start, FreeRun(), data, optax.sgd(1e-3), **options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.0", "fit.1"]
+    before = len(TRACED)
+    again = curriculum(start, FreeRun(), data, optax.sgd(1e-3), **options)
+    assert again.value.r == done.value.r and len(TRACED) == before
+
+
+def test_a_stage_that_diverges_is_named():
+    data, start = chaotic(), Logistic(jnp.asarray(3.6))
+    options = dict(horizons=(2, 4), steps=2, key=jr.key(0), progress=False, throw=False)
+    with pytest.warns(UserWarning, match="the stage with horizon 2 diverged and is left out"):
+        curriculum(start, FreeRun(), data, optax.sgd(float("nan")), **options)
+
+
 def test_what_is_refused():
     data, start = chaotic(), Logistic(jnp.asarray(3.6))
     options = dict(steps=2, key=jr.key(0), progress=False)

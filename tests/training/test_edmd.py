@@ -1,5 +1,6 @@
 """Dynamic mode decomposition and its extensions against closed forms."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -101,3 +102,7 @@ def test_errors():
         dmd(record(y, dt=1.0), rank=0)
     bad = edmd(Functions(lambda x, u: x / 0, ["a", "b", "c"]), record(y, dt=1.0))
     assert bad.result == RESULTS.diverged and bool(jnp.all(bad.value.system.A == 0))
+    assert bool(jnp.all(jnp.isinf(bad.stats.residuals)))  # nothing was found, and nothing is said to be accurate
+    single = eqx.tree_at(lambda r: r.length, record(y, dt=1.0), jnp.asarray(1))
+    with pytest.raises(ValueError, match="`data`: got records of one sample"):
+        dmd(single)

@@ -14,6 +14,7 @@ from sciml.core import RESULTS
 from sciml.losses import LeastSquares, MultipleShooting, segments, Shot
 from sciml.sources import record as measured
 from sciml.training import ensemble, fit, LevenbergMarquardt, multiple_shooting, pick_member, Positive
+from sciml.training._multiple_shooting import _first_guess
 
 
 class Decay(eqx.Module):
@@ -177,6 +178,19 @@ def test_sparse_and_dense_steps_agree(record):
     # Where a part is not trained, the pattern of all parameters does not apply.
     part = run(shot, loss, cut, steps=3, trainable=lambda s: (s.model.gain, s.starts))
     assert part.stats.matrix.shape == (13, 13) and part.value.model.stiffness == 4.0
+
+
+def test_segments_that_begin_with_a_gap_are_not_aligned(record):
+    """The second segment begins with a missing sample: its guess is that of the free run, not a position of 0."""
+    y = np.array(record.y)
+    y[20] = np.nan
+    pieces = segments(measured(y, record.u, dt=0.1), 20)
+    begins, guesses = jnp.arange(6) == 0, jnp.ones((6, 2))
+    models = jax.tree.map(lambda x: x[None], TRUE)
+    align = lambda x, y: x.at[0].set(y[0])
+    free, aligned = (_first_guess(models, simulate, guesses, begins, pieces, a).starts[0] for a in (None, align))
+    np.testing.assert_array_equal(aligned[1], free[1])
+    np.testing.assert_array_equal(aligned[2:, 0], y[40::20, 0])
 
 
 def test_multiple_shooting_refuses_bad_records(record):

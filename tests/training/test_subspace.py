@@ -6,7 +6,8 @@ import pytest
 from sciml.simulation import free_run
 from sciml.sources import record, stack
 from sciml.systems import LinearDiscrete
-from sciml.training import observer, subspace
+from sciml.training import initial_state_encoder, subspace
+from sciml.training._subspace import _inside
 
 A = np.array([[0.8, 0.4, 0.0], [-0.4, 0.8, 0.1], [0.0, 0.0, 0.5]])
 B = np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
@@ -33,6 +34,7 @@ def test_exact_without_noise_from_ragged_records():
     model, stats = subspace(data, 3)
     np.testing.assert_allclose(markov(model.system), markov(LinearDiscrete(A, B, C, dt=0.1)), atol=1e-9)
     assert stats.singular_values[3] < 1e-9 * stats.singular_values[0] and stats.clipped == 0
+    assert stats.excited == 20
     assert model.system.dt == pytest.approx(0.1)
     # The observer finds the state: the free run is the record.
     fresh = simulated(40, 2)
@@ -51,13 +53,13 @@ def test_feedthrough_and_no_input():
 
 
 def test_noise_and_missing_samples():
-    """2000 samples with a tenth of noise: Markov parameters, of order one, to 0.05."""
+    """2000 samples with a tenth of noise: Markov parameters, of order one, to 0.01."""
     data = simulated(2000, 4, noise=0.1)
     y = np.array(data.y)
     y[100:110] = np.nan
     y[500, 0] = np.nan
     model, _ = subspace(record(y, data.u, dt=0.1), 3)
-    np.testing.assert_allclose(markov(model.system), markov(LinearDiscrete(A, B, C, dt=0.1)), atol=0.05)
+    np.testing.assert_allclose(markov(model.system), markov(LinearDiscrete(A, B, C, dt=0.1)), atol=0.01)
 
 
 def test_unstable_estimates_are_moved_inside():
@@ -66,10 +68,29 @@ def test_unstable_estimates_are_moved_inside():
     assert stats.clipped == 1 and abs(float(model.system.A[0, 0])) == pytest.approx(0.9995)
 
 
+def test_slow_stable_poles_stay_where_they_are():
+    """A time constant of 10,000 samples, and an integrator."""
+    u = np.repeat(np.random.default_rng(0).normal(size=100), 20)
+    for pole, clipped, atol in ((0.9999, 0, 1e-6), (1.0, None, 2e-6)):
+        y = np.zeros(len(u))
+        for k in range(len(u) - 1):
+            y[k + 1] = pole * y[k] + 1e-2 * u[k]
+        model, stats = subspace(record(y, u, dt=1.0), 1)
+        np.testing.assert_allclose(model.system.A, pole, atol=atol)
+        assert float(model.system.A[0, 0]) < 1
+        assert clipped is None or stats.clipped == clipped
+
+
+def test_a_defective_estimate_is_shrunk():
+    twice = np.array([[1.1, 1.0], [0.0, 1.1]])
+    inside, clipped = _inside(twice)
+    assert clipped == 2 and np.max(np.abs(np.linalg.eigvals(inside))) < 1
+
+
 def test_the_observer_of_a_known_system():
     system = LinearDiscrete(A, B, C, dt=0.1)
     data = simulated(30, 5)
-    encoder = observer(system, 6)
+    encoder = initial_state_encoder(system, 6)
     draws = np.random.default_rng(5)  # those of `simulated`: inputs first
     draws.normal(size=(30, 2))
     state = draws.normal(size=3)
@@ -88,7 +109,20 @@ def test_what_is_refused():
     t[40:] += 0.5
     with pytest.raises(ValueError, match="`data`: got intervals between 1 and 1.5; expected samples that lie evenly"):
         subspace(record(data.y, data.u, t=t), 3)
+    rng = np.random.default_rng(0)
+    many = record(rng.normal(size=45), rng.normal(size=(45, 3)), dt=1.0)
+    assert subspace(many, 1)[0].start.lag == 4  # 38 windows of 32 numbers
+    with pytest.raises(ValueError, match=r"`data`: got 26 windows of 20 samples; expected at least 80: 2 lag"):
+        subspace(many, 1, lag=10)
+    noise, t = rng.normal(size=(100, 1)), np.arange(100.0)
+    for u, order, message in (
+        (np.ones(100), 1, "`data`: got inputs that excite 1 of 10 directions; expected at least 2"),
+        (np.sin(0.3 * t), 3, "`data`: got inputs that excite 2 of 10 directions; expected at least 4"),
+        (noise * [1.0, 2.0], 1, "`data`: got 2 inputs of which 1 are independent"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            subspace(record(rng.normal(size=100), u, dt=1.0), order)
     y = np.array(data.y)
     y[::5] = np.nan
-    with pytest.raises(ValueError, match="0 windows of 20 samples without a gap"):
+    with pytest.raises(ValueError, match="0 windows of 16 samples without a gap"):
         subspace(record(y, data.u, dt=0.1), 3)

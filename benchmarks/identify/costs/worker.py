@@ -127,14 +127,14 @@ def template(name):
         return jnp.stack([x[1], p["mu"] * (1 - x[0] ** 2) * x[1] - p["k"] * x[0] + u[0] + network(x)[0]])
 
     grey = GreyBox(field, {"mu": jnp.array(0.5), "k": jnp.array(0.8)}, eqx.nn.MLP(2, 1, 8, 1, key=key))
-    bends = dict(before=Residual(1, key=key), after=Residual(1, key=key))
+    blocks = dict(input_nonlinearity=Residual(1, key=key), output_nonlinearity=Residual(1, key=key))
     gru = Recurrent(eqx.nn.GRUCell(1, 8, key=key), 1, dt=0.1, key=key)
     liquid = LiquidTimeConstant(8, 1, 1, tau=0.5, key=key)
     made = {
         "neural ODE": (NeuralODE(2, 1, width=16, key=key), whole),
         "grey box": (grey, whole),
         "state space": (state_space(key), hidden),
-        "Hammerstein-Wiener": (Started(HammersteinWiener(linear, **bends), encoder), hidden),
+        "Hammerstein-Wiener": (Started(HammersteinWiener(linear, **blocks), encoder), hidden),
         "GRU": (Started(gru, Encoder(8, 1, 1, lag=5, key=key)), hidden),
         "liquid time constant": (Started(liquid, Encoder(8, 1, 1, lag=5, key=key)), hidden),
         "linear": (Started(linear, encoder), hidden),

@@ -22,6 +22,8 @@ class Recipe(NamedTuple):
     steps: tuple[int, int] = (120, 30)
     """Of Levenberg-Marquardt, in either stage."""
     substeps: int = 1
+    records: int = 20
+    """Among which the 2000 samples are divided: few and long where a plant goes far from where it starts."""
 
 
 def runs(plant: Any, key: Any, count: int, samples: int, *, x0s: Any = None, dt: float | None = None) -> Record:

@@ -5,12 +5,13 @@ from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sciml.core import check_key, invalid
 
-from .._checks import at_least
+from .._checks import at_least, number
 
 
 class AbstractMap(eqx.Module):
@@ -56,3 +57,9 @@ def check_interval(lower: float, upper: float, least: float = -math.inf) -> None
     if not (math.isfinite(lower) and math.isfinite(upper) and least <= lower < upper):
         expected = "finite lower < upper" if least == -math.inf else f"finite {least:g} <= lower < upper"
         raise invalid("lower", f"lower {lower} and upper {upper}", expected, "swap or widen the interval")
+
+
+def between(lower: Any, upper: Any, raw: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """`lower + (upper - lower) sigmoid(raw)`, inside the interval for any `raw`."""
+    low, high = number(lower, raw), number(upper, raw)
+    return low + (high - low) * jax.nn.sigmoid(raw)

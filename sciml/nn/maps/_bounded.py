@@ -1,11 +1,9 @@
 """Matrices whose singular values lie in an interval."""
 
-import jax
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import number
-from ._abstract import AbstractMap, check_interval, start
+from ._abstract import AbstractMap, between, check_interval, start
 from ._householder import reflections
 
 
@@ -71,8 +69,7 @@ class BoundedSingularValues(AbstractMap):
 
     def singular_values(self) -> Float[Array, " rank"]:
         """`σ = lower + (upper - lower) sigmoid(raw)`, in no order."""
-        low, high = number(self.lower, self.raw), number(self.upper, self.raw)
-        return low + (high - low) * jax.nn.sigmoid(self.raw)
+        return between(self.lower, self.upper, self.raw)
 
     def matrix(self) -> Float[Array, "out in"]:
         """`U diag(σ) Vᵀ`."""

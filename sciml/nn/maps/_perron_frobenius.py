@@ -4,8 +4,7 @@ import jax
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import number
-from ._abstract import AbstractMap, check_interval, start
+from ._abstract import AbstractMap, between, check_interval, start
 
 
 class PerronFrobenius(AbstractMap):
@@ -68,6 +67,5 @@ class PerronFrobenius(AbstractMap):
 
     def matrix(self) -> Float[Array, "out in"]:
         """`diag(s) P`."""
-        low, high = number(self.lower, self.raw), number(self.upper, self.raw)
-        sums = low + (high - low) * jax.nn.sigmoid(self.raw)
+        sums = between(self.lower, self.upper, self.raw)
         return sums[:, None] * jax.nn.softmax(self.logits, axis=1)

@@ -5,8 +5,8 @@ input, and no sample leaves them. Random signals take a key first: `jax.vmap` ov
 """
 
 from ._arma import arma as arma
-from ._beta import beta as beta, beta_process as beta_process, beta_walk as beta_walk
-from ._binary import m_sequence as m_sequence, prbs as prbs
+from ._beta import beta as beta, beta_autoregression as beta_autoregression, beta_walk as beta_walk
+from ._binary import prbs as prbs, random_binary as random_binary
 from ._multisine import multisine as multisine, schroeder as schroeder
 from ._periodic import chirp as chirp, sawtooth as sawtooth, sine as sine, square as square
 from ._random import random_walk as random_walk, spline as spline, steps as steps, white_noise as white_noise

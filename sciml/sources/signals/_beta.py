@@ -117,7 +117,7 @@ def beta_walk(
     return jnp.concatenate([start, jax.lax.scan(walk, start[0], (draws, is_still))[1]])
 
 
-def beta_process(
+def beta_autoregression(
     key: PRNGKeyArray,
     time: int,
     low: ArrayLike,
@@ -150,7 +150,7 @@ def beta_process(
 
     Examples:
         ```python
-        u = sciml.sources.signals.beta_process(jax.random.key(0), 500, 0.0, 1.0, correlation=0.9)
+        u = sciml.sources.signals.beta_autoregression(jax.random.key(0), 500, 0.0, 1.0, correlation=0.9)
         assert u.min() >= 0.0 and u.max() <= 1.0
         ```
     """

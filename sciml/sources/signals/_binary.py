@@ -1,4 +1,4 @@
-"""Pseudo-random binary signals."""
+"""Random binary signals, and the pseudo-random ones of a shift register."""
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +19,16 @@ TAPS = (
 )  # fmt: skip
 
 
-def prbs(
+def random_binary(
     key: PRNGKeyArray, time: int, low: ArrayLike, high: ArrayLike, *, switch: ArrayLike, every: int = 1
 ) -> Float[Array, "time input"]:
     """A random telegraph signal: at each clock, every `every` samples, it changes sides with probability `switch`.
 
     The autocorrelation at `n` clocks is `(1 - 2 switch)^n` of the variance. Choose it as the standard excitation of
     linear models at two levels; `switch = 0.5` is white, a smaller one puts the power at low frequencies. For
-    nonlinear models choose `steps`, which visits the levels in between. A fixed period: `m_sequence`.
+    nonlinear models choose `steps`, which visits the levels in between. A fixed period: `prbs`.
+
+    Source: Ljung (1999), System identification, section 13.3, random binary signals.
 
     Args:
         key: source of randomness.
@@ -45,7 +47,7 @@ def prbs(
 
     Examples:
         ```python
-        u = sciml.sources.signals.prbs(jax.random.key(0), 1000, -1.0, 1.0, switch=0.1)
+        u = sciml.sources.signals.random_binary(jax.random.key(0), 1000, -1.0, 1.0, switch=0.1)
         assert set(u[:, 0].tolist()) == {-1.0, 1.0} and 60 < jnp.sum(u[1:] != u[:-1]) < 140
         ```
     """
@@ -61,12 +63,13 @@ def prbs(
     return pick(sides[clock(time, every)], lower, upper)
 
 
-def m_sequence(time: int, low: ArrayLike, high: ArrayLike, *, order: int, every: int = 1) -> Float[Array, "time input"]:
-    """A binary signal of maximum length: the period is `N = 2^order - 1` clocks, and it is nearly white.
+def prbs(time: int, low: ArrayLike, high: ArrayLike, *, order: int, every: int = 1) -> Float[Array, "time input"]:
+    """A pseudo-random binary signal, an m-sequence: its period is `N = 2^order - 1` clocks, and it is nearly white.
 
-    Over one period, the autocorrelation of the levels ±1 is 1 at lag 0 and `-1/N` at every other lag. Choose it for
-    periodic experiments whose periods are averaged. Inputs are copies of one sequence, each shifted by a part of the
-    period, so that they are uncorrelated, up to 1/N, at lags below `N` / inputs.
+    A shift register of maximum length makes it. Over one period, the autocorrelation of the levels ±1 is 1 at lag 0 and
+    `-1/N` at every other lag. Choose it for periodic experiments whose periods are averaged. Inputs are copies of one
+    sequence, each shifted by a part of the period, so that they are uncorrelated, up to 1/N, at lags below `N` /
+    inputs.
 
     Args:
         time: number of samples, >= 1.
@@ -86,7 +89,7 @@ def m_sequence(time: int, low: ArrayLike, high: ArrayLike, *, order: int, every:
 
     Examples:
         ```python
-        u = sciml.sources.signals.m_sequence(14, -1.0, 1.0, order=3)[:, 0]
+        u = sciml.sources.signals.prbs(14, -1.0, 1.0, order=3)[:, 0]
         assert u.sum() == 2.0 and u[:7].tolist() == u[7:].tolist()
         ```
     """

@@ -54,7 +54,7 @@ def square(
 ) -> Float[Array, "time input"]:
     """`high` for the first part `duty` of every period, `low` for the rest.
 
-    Choose it to see steps of both signs again and again; without a period, `steps` or `prbs`.
+    Choose it to see steps of both signs again and again; without a period, `steps` or `random_binary`.
 
     Args:
         time: number of samples, >= 1.

@@ -36,43 +36,49 @@ class Residual(eqx.Module):
         self.network = zero_network(size, size, width, depth, activation, key)
 
     def __call__(self, v: Float[Array, " channel"]) -> Float[Array, " channel"]:
-        """The bent signal."""
+        """The signal after the nonlinearity."""
         return v + self.network(v)
 
 
 class HammersteinWiener(AbstractDiscreteSystem):
-    """`x⁺ = A x + B b(u)`, `y = a(C x + D b(u))`: bends before and after a linear system.
+    """`x⁺ = A x + B b(u)`, `y = a(C x + D b(u))`: static nonlinearities before and after a linear system.
 
-    With `before` alone it is a Hammerstein model (a nonlinear actuator), with `after` alone a Wiener model (a nonlinear
-    sensor). Choose it where the nonlinearity is static: it needs far fewer parameters than a general state space.
+    With `input_nonlinearity` alone it is a Hammerstein model (a nonlinear actuator), with `output_nonlinearity` alone a
+    Wiener model (a nonlinear sensor). Choose it where the nonlinearity is static: it needs far fewer parameters than a
+    general state space.
 
     Args:
         linear: the linear system, for instance from `training.subspace`.
-        before: `b`, from inputs to the linear system's inputs, such as `Residual`; None for none.
-        after: `a`, from the linear system's outputs to the outputs; None for none.
+        input_nonlinearity: `b`, from inputs to the linear system's inputs, such as `Residual`; None for none.
+        output_nonlinearity: `a`, from the linear system's outputs to the outputs; None for none.
 
     Source: Giri & Bai (2010), Block-oriented nonlinear system identification, chapter 1, DOI 10.1007/978-1-84996-513-2.
     """
 
     linear: LinearDiscrete
-    before: Callable[[Any], Any] | None
-    after: Callable[[Any], Any] | None
+    input_nonlinearity: Callable[[Any], Any] | None
+    output_nonlinearity: Callable[[Any], Any] | None
     dt: Float[Array, ""]
 
     def __init__(
         self,
         linear: LinearDiscrete,
         *,
-        before: Callable[[Any], Any] | None = None,
-        after: Callable[[Any], Any] | None = None,
+        input_nonlinearity: Callable[[Any], Any] | None = None,
+        output_nonlinearity: Callable[[Any], Any] | None = None,
     ):
-        self.linear, self.before, self.after, self.dt = linear, before, after, linear.dt
+        self.linear, self.dt = linear, linear.dt
+        self.input_nonlinearity, self.output_nonlinearity = input_nonlinearity, output_nonlinearity
 
     def step(self, t: ArrayLike, x: Float[Array, " state"], u: Float[Array, " input"]) -> Float[Array, " state"]:
         """The state one sample later."""
-        return self.linear.step(t, x, u if self.before is None else self.before(u))
+        return self.linear.step(t, x, u if self.input_nonlinearity is None else self.input_nonlinearity(u))
 
     def output(self, t: ArrayLike, x: Float[Array, " state"], u: Float[Array, " input"]) -> Float[Array, " output"]:
         """The output of this sample."""
-        v = self.linear.output(t, x, u if self.before is None else self.before(u))
-        return v if self.after is None else self.after(v)
+        v = self.linear.output(t, x, u if self.input_nonlinearity is None else self.input_nonlinearity(u))
+        return v if self.output_nonlinearity is None else self.output_nonlinearity(v)
+
+    def input_shape(self) -> tuple[int, ...] | None:
+        """That of the linear system, where inputs reach it as they are."""
+        return self.linear.input_shape() if self.input_nonlinearity is None else None

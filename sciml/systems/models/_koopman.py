@@ -1,12 +1,13 @@
 """Koopman models: a nonlinear lifting of the outputs, linear dynamics that cannot blow up, and a readout."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from sciml.core import invalid
 from sciml.sources import Record
@@ -37,6 +38,10 @@ class Lifted(AbstractStart):
         """The observables of sample `lag`."""
         return self.library(record.y[self.lag], None)
 
+    def is_known(self, record: Record) -> Bool[Array, ""]:
+        """Whether sample `lag` was measured in all channels."""
+        return jnp.all(record.is_measured[self.lag])
+
 
 class Learned(AbstractLibrary):
     """Learned observables `ψ(y) = W y + N(y)`; the network `N` starts as zero."""
@@ -57,8 +62,9 @@ class Koopman(AbstractDiscreteSystem):
     """`z⁺ = K z + B u + b(u)`, `y = C z + g(z)`, with the eigenvalues of `K` in the unit circle by construction.
 
     `K` consists of scaled rotations `ρ [[cos α, -sin α], [sin α, cos α]]`, `ρ = sigmoid(decay)`: the real normal form
-    of a diagonalisable matrix, with eigenvalues `ρ exp(±iα)`, and normal, so that `‖K z‖ <= max ρ ‖z‖`: without input
-    no run grows, whatever the parameters and however long. `koopman` makes one with its encoder.
+    of a matrix with eigenvalues `ρ exp(±iα)` in pairs (a real eigenvalue takes two states), and normal, so that `‖K z‖
+    <= max ρ ‖z‖`: without input no run grows, whatever the parameters and however long. `koopman` makes one with its
+    encoder.
 
     Source: Lusch, Kutz and Brunton (2018), Deep learning for universal linear embeddings of nonlinear dynamics, Nat.
     Commun. 9, 4950 (there with eigenvalues that depend on the state), doi:10.1038/s41467-018-07210-0.
@@ -106,8 +112,8 @@ def koopman(
     dt: ArrayLike,
     width: int = 32,
     depth: int = 2,
-    bends_input: bool = False,
-    bends_output: bool = True,
+    has_input_network: bool = False,
+    has_output_network: bool = True,
     fastest: float = 1.0,
     activation: Callable[[Array], Array] = jax.nn.tanh,
     key: PRNGKeyArray,
@@ -123,14 +129,15 @@ def koopman(
         input_size: number of inputs.
         dt: sampling time in the unit of the records.
         width, depth: of the hidden layers of encoder and decoder.
-        bends_input: whether inputs pass through a network beside `B u`.
-        bends_output: whether the decoder has a network beside `C z`; linear decoders suit predictive control.
-        fastest: largest initial rotation per sample, rad, in (0, π].
+        has_input_network: whether inputs pass through a network beside `B u`.
+        has_output_network: whether the decoder has a network beside `C z`; linear decoders suit predictive control.
+        fastest: largest initial rotation per sample, rad, in (0, π]. For an oscillator about twice its own, as seen in
+            the records: from far above, fits end in poor minima.
         activation: of the hidden layers.
         key: of the initial weights.
 
     Raises:
-        ValueError: an odd `latent_size`, or sizes that are not positive.
+        ValueError: an odd `latent_size`, sizes that are not positive, or `fastest` out of range.
 
     Examples:
         ```python
@@ -145,6 +152,9 @@ def koopman(
     if output_size < 1 or input_size < 0:
         got = f"output_size = {output_size}, input_size = {input_size}"
         raise invalid("output_size, input_size", got, ">= 1 and >= 0", "count the channels of the records")
+    if not 0 < fastest <= math.pi:
+        fix = "give an angle per sample: faster rotations cannot be told from slower ones"
+        raise invalid("fastest", fastest, "0 < fastest <= π", fix)
     pairs, n = latent_size // 2, latent_size
     kw, kb, kc, ke, kd, ku = jr.split(key, 6)
     encoder = Learned(
@@ -156,8 +166,8 @@ def koopman(
         angle=jnp.linspace(0.0, fastest, pairs),
         B=jr.normal(kb, (n, input_size)) / max(input_size, 1) ** 0.5,
         C=jr.normal(kc, (output_size, n)) / n**0.5,
-        b=zero_network(input_size, n, width, depth, activation, ku) if bends_input and input_size else None,
-        g=zero_network(n, output_size, width, depth, activation, kd) if bends_output else None,
+        b=zero_network(input_size, n, width, depth, activation, ku) if has_input_network and input_size else None,
+        g=zero_network(n, output_size, width, depth, activation, kd) if has_output_network else None,
         dt=positive_scalar(dt, "dt", "give the sampling time in the unit of the records"),
     )
     return Started(system, Lifted(encoder))

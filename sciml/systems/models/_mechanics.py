@@ -64,7 +64,9 @@ class Lagrangian(AbstractContinuousSystem):
         M(q) dv/dt = ∂/∂q (½ vᵀ M v) - (d/dt M) v - ∂V/∂q - D(q) v + G(q) u,   dq/dt = v
 
     The kinetic energy is positive for any parameters if `mass` is (`CholeskyMatrix`), and damping takes energy out for
-    any parameters because it is `D = K(q) K(q)ᵀ` of whatever `damping` returns. So `d/dt energy = vᵀ G u - ‖Kᵀ v‖²`.
+    any parameters because it is `D = K(q) K(q)ᵀ` of whatever `damping_root` returns. So
+
+        d/dt energy = vᵀ G u - ‖Kᵀ v‖²
 
     Source: Goldstein, Poole & Safko (2002), Classical Mechanics, section 1.5; Lutter, Ritter & Peters (2019), Deep
     Lagrangian networks, arXiv:1907.04490, for the learned mass matrix.
@@ -81,7 +83,7 @@ class Lagrangian(AbstractContinuousSystem):
 
     mass: Callable[..., Any]
     potential: Callable[..., Any]
-    damping: Matrix
+    damping_root: Matrix
     input_matrix: Matrix
 
     def __init__(
@@ -89,7 +91,7 @@ class Lagrangian(AbstractContinuousSystem):
         mass: Callable[..., Any],
         potential: Callable[..., Any],
         *,
-        damping: Given = None,
+        damping_root: Given = None,
         input_matrix: Given = None,
     ):
         """Functions of the position, plain ones or modules.
@@ -97,24 +99,27 @@ class Lagrangian(AbstractContinuousSystem):
         Args:
             mass: `q -> M`, `(q, q)`, symmetric and positive definite.
             potential: `q -> V`, a scalar.
-            damping: `q -> K`, `(q, any)`, or that matrix; None for no damping. A matrix is a parameter, trained with
-                the others.
+            damping_root: `q -> K`, `(q, any)`, or that matrix, with `D = K Kᵀ`; None for no damping. A
+                matrix is a parameter, trained with the others.
             input_matrix: `q -> G`, `(q, u)`, or that matrix; None if inputs act on the positions one by one.
         """
         self.mass, self.potential = mass, potential
-        self.damping, self.input_matrix = _checked(damping, "damping"), _checked(input_matrix, "input_matrix")
+        self.damping_root, self.input_matrix = (
+            _checked(damping_root, "damping_root"),
+            _checked(input_matrix, "input_matrix"),
+        )
 
     def vector_field(self, t: ArrayLike, x: Float[Array, " x"], u: Float[Array, " u"] | None) -> Float[Array, " x"]:
         """Speeds and accelerations."""
-        q, v = jnp.split(x, 2)
+        q, v = _halves(x)
         M, M_dot = jax.jvp(self.mass, (q,), (v,))
         slope = jax.grad(lambda q: 0.5 * v @ self.mass(q) @ v - jnp.reshape(self.potential(q), ()))(q)
-        force = slope - M_dot @ v - _dissipated(self.damping, q, v) + _injected(self.input_matrix, q, u, v)
+        force = slope - M_dot @ v - _dissipated(self.damping_root, q, v) + _injected(self.input_matrix, q, u, v)
         return jnp.concatenate([v, solve_cholesky(cholesky(M), force[:, None])[:, 0]])
 
     def energy(self, x: Float[Array, " x"]) -> Scalar:
         """`½ vᵀ M(q) v + V(q)`."""
-        q, v = jnp.split(x, 2)
+        q, v = _halves(x)
         return 0.5 * v @ self.mass(q) @ v + jnp.reshape(self.potential(q), ())
 
     def input_shape(self) -> tuple[int, ...] | None:
@@ -141,30 +146,33 @@ class Hamiltonian(AbstractContinuousSystem):
     """
 
     hamiltonian: Callable[..., Any]
-    damping: Matrix
+    damping_root: Matrix
     input_matrix: Matrix
 
-    def __init__(self, hamiltonian: Callable[..., Any], *, damping: Given = None, input_matrix: Given = None):
+    def __init__(self, hamiltonian: Callable[..., Any], *, damping_root: Given = None, input_matrix: Given = None):
         """The energy, a plain function or a module.
 
         Args:
             hamiltonian: `(q, p) -> H`, a scalar.
-            damping: as in `Lagrangian`.
+            damping_root: as in `Lagrangian`.
             input_matrix: as in `Lagrangian`.
         """
         self.hamiltonian = hamiltonian
-        self.damping, self.input_matrix = _checked(damping, "damping"), _checked(input_matrix, "input_matrix")
+        self.damping_root, self.input_matrix = (
+            _checked(damping_root, "damping_root"),
+            _checked(input_matrix, "input_matrix"),
+        )
 
     def vector_field(self, t: ArrayLike, x: Float[Array, " x"], u: Float[Array, " u"] | None) -> Float[Array, " x"]:
         """Derivatives of positions and momenta."""
-        q, p = jnp.split(x, 2)
+        q, p = _halves(x)
         by_q, by_p = jax.grad(lambda q, p: jnp.reshape(self.hamiltonian(q, p), ()), (0, 1))(q, p)
-        force = -by_q - _dissipated(self.damping, q, by_p) + _injected(self.input_matrix, q, u, by_p)
+        force = -by_q - _dissipated(self.damping_root, q, by_p) + _injected(self.input_matrix, q, u, by_p)
         return jnp.concatenate([by_p, force])
 
     def energy(self, x: Float[Array, " x"]) -> Scalar:
         """`H(q, p)`."""
-        return jnp.reshape(self.hamiltonian(*jnp.split(x, 2)), ())
+        return jnp.reshape(self.hamiltonian(*_halves(x)), ())
 
     def input_shape(self) -> tuple[int, ...] | None:
         """The shape of the input, where `input_matrix` is a matrix."""
@@ -190,12 +198,13 @@ def separable(kinetic: Callable[..., Any], potential: Callable[..., Any]) -> Sep
 class PortHamiltonian(AbstractContinuousSystem):
     """`dx/dt = (J(x) - R(x)) ∂H/∂x + G(x) u`, `y = G(x)ᵀ ∂H/∂x`: passive for any parameters.
 
-    `J = S - Sᵀ` and `R = K Kᵀ` come from arbitrary matrices `S` and `K`, so that
+    `J = (S - Sᵀ)/2` and `R = K Kᵀ` come from arbitrary matrices `S` and `K` (a skew `S` is `J` itself), so that
 
         d/dt H = uᵀ y - ‖Kᵀ ∂H/∂x‖² <= uᵀ y
 
-    holds by construction: the system stores no more energy than it is given. It is bounded below if `H` is (a positive
-    definite network), and then stable. Interconnections of such systems are passive again.
+    holds by construction: the system stores no more energy than it is given. If `H` has a strict minimum (that of a
+    positive definite network), it is a stable equilibrium for `u = 0`. Interconnections of such systems are passive
+    again.
 
     Source: van der Schaft & Jeltsema (2014), Port-Hamiltonian systems theory: an introductory overview, chapter 4,
     doi:10.1561/2600000002.
@@ -204,7 +213,7 @@ class PortHamiltonian(AbstractContinuousSystem):
         ```python
         from sciml.systems.models import PortHamiltonian
 
-        skew, loss, port = jnp.array([[0.0, 1.0], [0.0, 0.0]]), jnp.array([[0.0], [0.3]]), jnp.array([[0.0], [1.0]])
+        skew, loss, port = jnp.array([[0.0, 1.0], [-1.0, 0.0]]), jnp.array([[0.0], [0.3]]), jnp.array([[0.0], [1.0]])
         spring = PortHamiltonian(lambda x: 0.5 * x @ x, skew, loss, port)
         x, u = jnp.array([1.0, 2.0]), jnp.array([0.5])
         assert jnp.allclose(spring.vector_field(0.0, x, u), jnp.array([2.0, -1.0 - 0.09 * 2.0 + 0.5]))
@@ -213,33 +222,33 @@ class PortHamiltonian(AbstractContinuousSystem):
 
     hamiltonian: Callable[..., Any]
     interconnection: Callable[..., Any] | Array
-    dissipation: Matrix
+    dissipation_root: Matrix
     input_matrix: Callable[..., Any] | Array
 
     def __init__(
         self,
         hamiltonian: Callable[..., Any],
         interconnection: Callable[..., Any] | ArrayLike,
-        dissipation: Given,
+        dissipation_root: Given,
         input_matrix: Callable[..., Any] | ArrayLike,
     ):
         """Functions of the state, plain ones or modules, or constant matrices.
 
         Args:
             hamiltonian: `x -> H`, a scalar.
-            interconnection: `x -> S`, `(x, x)`, any matrix, or that matrix.
-            dissipation: `x -> K`, `(x, any)`, or that matrix; None for a lossless system.
+            interconnection: `x -> S`, `(x, x)`, any matrix, or that matrix; only its skew part counts.
+            dissipation_root: `x -> K`, `(x, any)`, or that matrix, with `R = K Kᵀ`; None for a lossless system.
             input_matrix: `x -> G`, `(x, u)`, or that matrix.
         """
         self.hamiltonian, self.interconnection = hamiltonian, _checked(interconnection, "interconnection")
-        self.dissipation = _checked(dissipation, "dissipation")
+        self.dissipation_root = _checked(dissipation_root, "dissipation_root")
         self.input_matrix = _checked(input_matrix, "input_matrix")
 
     def vector_field(self, t: ArrayLike, x: Float[Array, " x"], u: Float[Array, " u"] | None) -> Float[Array, " x"]:
         """The state derivative."""
         slope = jax.grad(self.energy)(x)
         S = _at(self.interconnection, x)
-        flow = S @ slope - S.T @ slope - _dissipated(self.dissipation, x, slope)
+        flow = 0.5 * (S @ slope - S.T @ slope) - _dissipated(self.dissipation_root, x, slope)
         return flow if u is None else flow + _at(self.input_matrix, x) @ u
 
     def output(self, t: ArrayLike, x: Float[Array, " x"], u: Float[Array, " u"] | None) -> Float[Array, " y"]:
@@ -253,6 +262,15 @@ class PortHamiltonian(AbstractContinuousSystem):
     def input_shape(self) -> tuple[int, ...] | None:
         """The shape of the input, where `input_matrix` is a matrix."""
         return _columns(self.input_matrix)
+
+
+def _halves(x: Array) -> tuple[Array, Array]:
+    """Positions, and speeds or momenta."""
+    if x.size % 2:
+        fix = "begin at positions and as many speeds (`Lagrangian`) or momenta (`Hamiltonian`)"
+        raise invalid("x", f"{x.size} states", "an even number: positions, then speeds or momenta", fix)
+    first, second = jnp.split(x, 2)
+    return first, second
 
 
 def _checked(matrix: Any, argument: str) -> Any:

@@ -4,9 +4,9 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
-from sciml.core import wrong_type
+from sciml.core import invalid, wrong_type
 from sciml.sources import Record, Scaling, Standardiser
 
 from .._abstract import AbstractContinuousSystem, AbstractDiscreteSystem
@@ -39,7 +39,12 @@ class _Units(eqx.Module):
         return u if u is None or self.u is None else self.u.apply(u)
 
     def state(self, x: Any) -> Any:
-        return self.y.apply(x) if self.measures_state else x
+        if not self.measures_state:
+            return x
+        if x.shape != (len(self.y.mean),):
+            got, fix = f"a state of shape {x.shape}", "pass `measures_state=False`: the state then is the model's own"
+            raise invalid("measures_state", got, f"({len(self.y.mean)},), the outputs themselves", fix)
+        return self.y.apply(x)
 
 
 class ScaledContinuous(AbstractContinuousSystem):
@@ -97,9 +102,18 @@ class ScaledStart(AbstractStart):
         x0 = self.start(Record(record.t, u, y, record.is_measured, record.length))
         return self.units.y.invert(x0) if self.units.measures_state else x0
 
+    @property
+    def is_measured_state(self) -> bool:
+        """As of the start in scaled units."""
+        return self.start.is_measured_state
+
+    def is_known(self, record: Record) -> Bool[Array, ""]:
+        """As of the start in scaled units."""
+        return self.start.is_known(record)
+
 
 def scaled(
-    system: Any, scaling: Scaling, *, measures_state: bool = False
+    system: Any, scaling: Scaling, *, measures_state: bool | None = None
 ) -> ScaledContinuous | ScaledDiscrete | Started:
     """A model fitted to `scaling.apply(data)` as a model of `data`: it takes and gives physical units.
 
@@ -110,11 +124,19 @@ def scaled(
         system: the fitted model, continuous or discrete, or in `Started`, whose start is wrapped as well.
         scaling: from `sources.scale_records`.
         measures_state: whether the outputs are the states themselves (as of `NeuralODE`): the state then is in physical
-            units too. Otherwise it is the model's own.
+            units too. Otherwise it is the model's own. None: as the start says, and True for a bare system, whose free
+            runs begin at a measured state.
 
     Raises:
         TypeError: `system` is no system.
+        ValueError: False for a start at a measured state; (when it runs) a measured state of other size than the
+            outputs.
     """
+    if measures_state is None:
+        measures_state = system.start.is_measured_state if isinstance(system, Started) else True
+    if not measures_state and isinstance(system, Started) and system.start.is_measured_state:
+        fix = "leave it out"
+        raise invalid("measures_state", False, "True for a start at a measured state, whose units are physical", fix)
     units = _Units(None if scaling.u is None else _affine(scaling.u), _affine(scaling.y), measures_state)
     if isinstance(system, Started):
         inner = scaled(system.system, scaling, measures_state=measures_state)

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from sciml.core import invalid
 from sciml.sources import Record
@@ -26,6 +26,15 @@ class AbstractStart(eqx.Module):
     def __call__(self, record: Record) -> Any:
         """The state at sample `lag` of one record."""
 
+    @property
+    def is_measured_state(self) -> bool:
+        """Whether the state is the measurement of sample `lag` itself, so that this sample is no prediction."""
+        return False
+
+    def is_known(self, record: Record) -> Bool[Array, ""]:
+        """Whether the samples that the start cannot do without were measured."""
+        return jnp.asarray(True)
+
 
 class Measured(AbstractStart):
     """The first measurement is the state: for models whose outputs are all of their states."""
@@ -35,6 +44,15 @@ class Measured(AbstractStart):
     def __call__(self, record: Record) -> Float[Array, " state"]:
         """`y[lag]`."""
         return record.y[self.lag]
+
+    @property
+    def is_measured_state(self) -> bool:
+        """True."""
+        return True
+
+    def is_known(self, record: Record) -> Bool[Array, ""]:
+        """Whether sample `lag` was measured in all channels."""
+        return jnp.all(record.is_measured[self.lag])
 
 
 class Constant(AbstractStart):

@@ -1,4 +1,4 @@
-"""State-space models in discrete time: a linear part, and networks that bend it."""
+"""State-space models in discrete time: a linear part, and networks beside it."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from sciml.core import invalid, one_at_a_time
@@ -58,7 +59,7 @@ class StateSpace(AbstractDiscreteSystem):
         linear: LinearDiscrete | None = None,
         width: int = 16,
         depth: int = 1,
-        bends_output: bool = False,
+        has_output_network: bool = False,
         activation: Callable[[Array], Array] = jax.nn.tanh,
         key: PRNGKeyArray,
     ):
@@ -68,13 +69,13 @@ class StateSpace(AbstractDiscreteSystem):
             linear: where to start, with the same numbers of channels; None for a random stable one, whose eigenvalues
                 have modulus 0.9.
             width, depth: of the hidden layers of the networks; width 0 for a linear model.
-            bends_output: whether the output has a network of its own; without it the output is linear in state and
-                input.
+            has_output_network: whether the output has a network of its own; without it the output is linear in state
+                and input.
             activation: of the hidden layers.
             key: of the initial weights.
 
         Raises:
-            ValueError: a linear part of other size.
+            ValueError: a linear part of other size, or (outside `jit`) of another sampling time.
         """
         kf, kg, kb, kc, ka = jr.split(key, 5)
         n, m, p = state_size, input_size, output_size
@@ -87,8 +88,12 @@ class StateSpace(AbstractDiscreteSystem):
             raise invalid("linear", got, f"{n}, {m} and {p}", "estimate the linear model with the same sizes")
         self.A, self.B, self.C, self.D = linear.A, linear.B, linear.C, linear.D
         self.dt = positive_scalar(dt, "dt", "give the sampling time in the unit of the records")
+        known = not isinstance(self.dt, Tracer) and not isinstance(linear.dt, Tracer)
+        if known and abs(float(linear.dt) - float(self.dt)) > 1e-3 * float(self.dt):
+            fix = "pass `dt=linear.dt`, or estimate the linear model at this sampling time"
+            raise invalid("linear", f"a sampling time of {float(linear.dt):.6g}", f"dt = {float(self.dt):.6g}", fix)
         self.f = zero_network(n + m, n, width, depth, activation, kf) if width else None
-        self.g = zero_network(n + m, p, width, depth, activation, kg) if width and bends_output else None
+        self.g = zero_network(n + m, p, width, depth, activation, kg) if width and has_output_network else None
 
     def step(self, t: ArrayLike, x: Float[Array, " state"], u: Float[Array, " input"] | None) -> Float[Array, " state"]:
         """The state one sample later."""

@@ -22,9 +22,9 @@ class LotkaVolterra(AbstractContinuousSystem):
     a: Float[Array, ""] = eqx.field(converter=parameter, default=1.1)
     """Growth of the prey, 1/year."""
     b: Float[Array, ""] = eqx.field(converter=parameter, default=0.4)
-    """Prey lost per predator, 1/year."""
+    """Prey lost per predator, area/year."""
     c: Float[Array, ""] = eqx.field(converter=parameter, default=0.1)
-    """Growth of the predators per prey, 1/year."""
+    """Growth of the predators per prey, area/year."""
     d: Float[Array, ""] = eqx.field(converter=parameter, default=0.4)
     """Death of the predators, 1/year."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sciml
-from sciml.losses import KoopmanErrors, MeanSquares
+from sciml.losses import FreeRun, KoopmanErrors, MeanSquares
 from sciml.simulation import free_run, replay
 from sciml.sources import cut, record
 from sciml.systems.models import Koopman, koopman, Learned, Lifted, Started
@@ -45,7 +45,7 @@ def test_eigenvalues_are_those_of_the_matrix():
 
 
 def rotating(n: int, seed: int):
-    """A forced spiral seen through a bend: y = (z0, z1 + z0²)."""
+    """A forced spiral seen through a nonlinearity: y = (z0, z1 + z0²)."""
     rng, z = np.random.default_rng(seed), [np.array([1.0, 0.0])]
     u = rng.normal(size=(n, 1))
     K = 0.95 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
@@ -72,6 +72,25 @@ def test_errors_of_the_true_controlled_model_are_zero():
     np.testing.assert_allclose(free_run(model, data).y, data.y, atol=1e-13)
 
 
+def test_a_missing_sample_is_neither_lifted_nor_a_start():
+    """Residuals do not change with what stands in the place of a missing number."""
+    model = koopman(2, 4, 1, dt=0.1, width=6, depth=1, key=KEY)
+    data = rotating(12, 0)
+    for sample in (0, 5):
+        missing = eqx.tree_at(lambda r: r.is_measured, data, data.is_measured.at[sample, 1].set(False))
+        wild = eqx.tree_at(lambda r: r.y, missing, data.y.at[sample, 1].set(100.0))
+        errors = KoopmanErrors()(model, missing)
+        np.testing.assert_array_equal(errors, KoopmanErrors()(model, wild))
+        if sample:
+            assert float(FreeRun()(model, missing)) == float(FreeRun()(model, wild)) > 0
+        else:
+            with pytest.raises(ValueError, match="`batch`: got no sample that counts"):
+                FreeRun()(model, missing)
+            with pytest.raises(ValueError, match="`record`: got sample 0 with outputs that were not measured"):
+                free_run(model, missing)
+        assert float(jnp.linalg.norm(errors)) > 0  # the other samples are still rebuilt
+
+
 def test_a_fit_learns_the_lifting():
     """Held out: twice the length of the training windows, other inputs."""
     windows = cut(rotating(200, 1), length=20)
@@ -84,7 +103,7 @@ def test_a_fit_learns_the_lifting():
 
 
 def test_a_model_without_input_network_or_decoder():
-    model = koopman(3, 4, 2, dt=0.1, bends_input=True, bends_output=False, key=KEY)
+    model = koopman(3, 4, 2, dt=0.1, has_input_network=True, has_output_network=False, key=KEY)
     assert model.system.g is None and model.system.input_shape() == (2,)
     data = record(np.ones((5, 3)) * np.arange(5.0)[:, None], np.ones((5, 2)), dt=0.1)
     assert replay(model.system, model.start(data), data).y.shape == (5, 3)
@@ -94,6 +113,8 @@ def test_a_model_without_input_network_or_decoder():
 def test_errors():
     with pytest.raises(ValueError, match="`latent_size`: got 3"):
         koopman(2, 3, dt=0.1, key=KEY)
+    with pytest.raises(ValueError, match="`fastest`: got 3.2; expected 0 < fastest <= π"):
+        koopman(2, 4, dt=0.1, fastest=3.2, key=KEY)
     with pytest.raises(ValueError, match="output_size = 0"):
         koopman(0, 2, dt=0.1, key=KEY)
     with pytest.raises(ValueError, match="`model`: got Measured"):

@@ -80,8 +80,8 @@ def learned(key: Any) -> dict[str, Any]:
     kinetic = lambda p: 0.5 * p @ p + jnp.sum(jnp.cos(p))
     deep = network(3, "scalar", keys[4])
     return {
-        "lagrangian": Lagrangian(mass, potential, damping=root, input_matrix=port),
-        "hamiltonian": Hamiltonian(separable(kinetic, potential), damping=root, input_matrix=port),
+        "lagrangian": Lagrangian(mass, potential, damping_root=root, input_matrix=port),
+        "hamiltonian": Hamiltonian(separable(kinetic, potential), damping_root=root, input_matrix=port),
         "port": PortHamiltonian(
             lambda x: x @ x + deep(x),
             reshaped(network(3, 9, keys[5]), (3, 3)),
@@ -119,7 +119,7 @@ def test_no_random_system_gains_more_energy_than_it_is_given(kind):
         scaled = jax.tree.map(lambda leaf, s=scale: s * leaf if eqx.is_inexact_array(leaf) else leaf, system)
         assert float(jnp.max(surplus(scaled))) < 1e-8 * scale**4
     assert float(jnp.min(surplus(system))) < -1e-2  # the damping is at work
-    part = "dissipation" if kind == "port" else "damping"
+    part = "dissipation_root" if kind == "port" else "damping_root"
     lossless = eqx.tree_at(lambda s: getattr(s, part), system, None)
     np.testing.assert_allclose(surplus(lossless), 0.0, atol=1e-10)
 
@@ -131,7 +131,7 @@ def test_the_dissipation_inequality_along_a_simulated_run():
     def augmented(t: Any, both: Any, u: Any) -> Any:
         x = both[:3]
         slope = jax.grad(system.energy)(x)
-        lost = jnp.sum((system.dissipation(x).T @ slope) ** 2)
+        lost = jnp.sum((system.dissipation_root(x).T @ slope) ** 2)
         return jnp.concatenate([system.vector_field(t, x, u), jnp.stack([system.output(t, x, u) @ u, lost])])
 
     ts = jnp.linspace(0.0, 2.0, 21)
@@ -163,6 +163,17 @@ def test_matrices_are_positive_definite_for_any_entries():
     np.testing.assert_array_equal(matrices, matrices.mT)
 
 
+def test_roots_are_roots_and_a_skew_matrix_is_itself():
+    """0.3 as a root is a damping of 0.09."""
+    root, x = 0.3 * np.eye(1), jnp.array([0.5, 2.0])
+    energy = lambda x: 0.5 * x @ x
+    spring = Lagrangian(lambda q: jnp.eye(1), lambda q: 0.5 * q @ q, damping_root=root)
+    twin = Hamiltonian(lambda q, p: 0.5 * (q @ q + p @ p), damping_root=root)
+    ported = PortHamiltonian(energy, np.array([[0.0, 1.0], [-1.0, 0.0]]), np.array([[0.0], [0.3]]), np.ones((2, 1)))
+    for system in (spring, twin, ported):
+        np.testing.assert_allclose(system.vector_field(0.0, x, None), [2.0, -0.5 - 0.09 * 2.0], rtol=1e-14)
+
+
 def test_inputs_default_to_the_positions():
     system = Lagrangian(lambda q: 2 * jnp.eye(2), lambda q: jnp.zeros(()))
     rate = system.vector_field(0.0, jnp.zeros(4), jnp.array([1.0, -4.0]))
@@ -174,5 +185,8 @@ def test_inputs_default_to_the_positions():
 def test_bad_input_is_named(unchecked):
     with pytest.raises(ValueError, match="`size, floor`: got"):
         CholeskyMatrix(lambda q: q, 2, 0.0)
-    with pytest.raises(ValueError, match=r"`damping`: got shape \(2,\)"):
-        Lagrangian(double_mass, double_potential, damping=np.ones(2))
+    with pytest.raises(ValueError, match=r"`damping_root`: got shape \(2,\)"):
+        Lagrangian(double_mass, double_potential, damping_root=np.ones(2))
+    for odd in (Lagrangian(double_mass, double_potential), Hamiltonian(lambda q, p: p @ p)):
+        with pytest.raises(ValueError, match="`x`: got 3 states; expected an even number"):
+            odd.vector_field(0.0, jnp.ones(3), None)

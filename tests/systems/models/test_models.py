@@ -38,9 +38,11 @@ def outputs(system):
 
 def test_nonlinear_models_start_at_their_linear_part():
     expected = outputs(LINEAR)
-    bent = StateSpace(2, 1, 1, dt=0.1, linear=LINEAR, bends_output=True, key=KEY)
-    blocks = HammersteinWiener(LINEAR, before=Residual(1, key=KEY), after=Residual(1, key=KEY))
-    np.testing.assert_array_equal(outputs(bent), expected)
+    curved = StateSpace(2, 1, 1, dt=0.1, linear=LINEAR, has_output_network=True, key=KEY)
+    blocks = HammersteinWiener(
+        LINEAR, input_nonlinearity=Residual(1, key=KEY), output_nonlinearity=Residual(1, key=KEY)
+    )
+    np.testing.assert_array_equal(outputs(curved), expected)
     np.testing.assert_array_equal(outputs(blocks), expected)
     np.testing.assert_array_equal(outputs(HammersteinWiener(LINEAR)), expected)
 
@@ -51,11 +53,13 @@ def test_a_random_state_space_is_stable():
     assert model.f is None and model.input_shape() == (2,)
     with pytest.raises(ValueError, match="`linear`: got 2 states, 1 inputs, 1 outputs; expected 3, 1 and 1"):
         StateSpace(3, 1, 1, dt=0.1, linear=LINEAR, key=KEY)
+    with pytest.raises(ValueError, match="`linear`: got a sampling time of 0.1; expected dt = 0.2"):
+        StateSpace(2, 1, 1, dt=0.2, linear=LINEAR, key=KEY)
 
 
-def test_blocks_bend_before_and_after():
+def test_blocks_act_before_and_after():
     square, root = lambda v: v**2, lambda v: jnp.tanh(v)
-    system = HammersteinWiener(LINEAR, before=square, after=root)
+    system = HammersteinWiener(LINEAR, input_nonlinearity=square, output_nonlinearity=root)
     squared = eqx.tree_at(lambda r: r.u, DATA, DATA.u**2)
     inner = replay(LINEAR, jnp.array([0.5, -0.2]), squared).y
     np.testing.assert_allclose(outputs(system), jnp.tanh(inner), rtol=1e-12)
@@ -91,6 +95,25 @@ def test_recurrent_cells():
     np.testing.assert_allclose(elman(u, x), np.tanh(W @ np.concatenate([u, x]) + b), rtol=1e-14)
 
 
+class Leak(eqx.Module):
+    def __call__(self, u, x):
+        return 0.5 * x + u
+
+
+def test_any_cell_with_one_array_of_state():
+    model = Recurrent(Leak(), 1, dt=0.1, state_size=1, key=KEY)
+    np.testing.assert_array_equal(model.step(0.0, jnp.ones(1), jnp.ones(1)), [1.5])
+    assert model.input_shape() is None
+    assert Recurrent(ElmanCell(2, 3, key=KEY), 1, dt=0.1, key=KEY).input_shape() == (2,)
+    assert LiquidTimeConstant(3, 2, 1, key=KEY).input_shape() == (2,)
+    with pytest.raises(ValueError, match="`cell`: got a Leak without `hidden_size`"):
+        Recurrent(Leak(), 1, dt=0.1, key=KEY)
+    with pytest.raises(TypeError, match="`cell`: got an LSTMCell"):
+        Recurrent(eqx.nn.LSTMCell(1, 2, key=KEY), 1, dt=0.1, key=KEY)
+    with pytest.raises(ValueError, match="`tau`: got -1"):
+        LiquidTimeConstant(2, 1, 1, tau=-1.0, key=KEY)
+
+
 def test_liquid_states_stay_between_zero_and_their_target():
     model = LiquidTimeConstant(3, 1, 1, tau=0.5, key=KEY)
     wild = eqx.tree_at(lambda r: r.u, DATA, 100.0 * DATA.u)
@@ -121,6 +144,23 @@ def test_a_scaled_model_is_the_model_in_physical_units():
     )
     with pytest.raises(TypeError, match="`system`: got function"):
         scaled(lambda x: x, scaling)
+
+
+def test_a_bare_scaled_model_begins_in_physical_units():
+    """Cooling from 301 to 300 by dx/dt = -(x - 300.5)/s: the first state is the first measurement."""
+    t = 0.1 * np.arange(20)
+    data = record(300 + np.exp(-t), np.zeros(20), dt=0.1)
+    scaling = scale_records(data)
+    inner = LinearContinuous(-np.eye(1), np.ones((1, 1)))
+    for outer in (scaled(inner, scaling), scaled(Started(inner), scaling)):
+        run = free_run(outer, data)
+        centre, spread = (float(part[0]) for part in (scaling.y.mean, scaling.y.scale))
+        exact = centre + (301 - centre) * np.exp(-t)
+        np.testing.assert_allclose(run.y[:, 0], exact, atol=1e-6 * spread)
+    with pytest.raises(ValueError, match="`measures_state`: got False; expected True for a start at a measured state"):
+        scaled(Started(inner), scaling, measures_state=False)
+    with pytest.raises(ValueError, match=r"`measures_state`: got a state of shape \(2,\); expected \(1,\)"):
+        scaled(LINEAR, scaling).step(0.0, jnp.ones(2), jnp.ones(1))
 
 
 def test_starts_look_at_the_first_samples_only():
