@@ -2,8 +2,8 @@
 inputs.
 
 The samples are ten records of 200, since an experiment of one record hardly leaves the steady oscillation. Two
-hidden layers of 20 in place of the example's three of 80. (One layer, with windows of 10 samples and half as many steps,
-had an NMSE of 0.0039 on seed 0 and of 2.7e-6 on seed 1.)
+hidden layers of 20 in place of the example's three of 80. (One layer, with windows of 10 samples and half as many
+steps, had an NMSE of 0.0039 on seed 0 and of 2.7e-6 on seed 1.)
 """
 
 import forced
