@@ -39,7 +39,7 @@ ORDER: dict[str, dict[str, str]] = {
         "Fit": "fit ensemble pick_member multiple_shooting",
         "Closed forms": "edmd dmd KoopmanStats",
         "Methods": "LevenbergMarquardt",
-        "Parameters": "Positive Bounded Ranged resolve",
+        "Parameters": "Positive Bounded Ranged",
         "Monitors and checkpoints": "KeepBest Log Event Checkpoint",
         "What comes back": "FitStats SecondOrderStats EnsembleStats ShootingStats",
     },
@@ -124,7 +124,8 @@ ORDER: dict[str, dict[str, str]] = {
 
 # Tools for those who write solvers, losses or programs of another kind: under Extending, after the protocols.
 TOOLS = {
-    "core": "iterate invalid wrong_type explain as_arrays as_floats batch_size ravel slice_batch stack stop_gradient "
+    "core": "AbstractTransform resolve is_transform iterate invalid wrong_type explain as_arrays as_floats batch_size "
+    "ravel slice_batch stack stop_gradient "
     "tree_allfinite tree_size tree_where where_needed progress_bar RobustLU DampedInverse cholesky solve_cholesky "
     "solve_triangular one_at_a_time",
     "programs": "flatten FlatProgram Layout unflatten_duals flat_residual bounds constraints Quadratic null_space "
