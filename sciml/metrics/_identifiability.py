@@ -19,7 +19,7 @@ _EFFECTIVE = 1e-6
 
 _SHOWN = 6  # names in a sentence
 
-_LARGEST = 1e120  # of a sensitivity: sums of its squares have to be finite
+_LARGEST = 1e150  # of a sensitivity: sums of its squares have to be finite
 
 
 class Direction(eqx.Module):

@@ -1,5 +1,6 @@
 """Planning by samples: the cross-entropy method, and model predictive path integral control."""
 
+from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
@@ -77,9 +78,9 @@ class AbstractSampler(AbstractPlanner):
         mean, spread = jnp.where(is_fine, mean, state.mean), jnp.where(is_fine, spread, state.spread / 2)
         return SamplingState(horizon.clip(mean), spread, best, cost, state.key, state.updates + 1, state.limit)
 
+    @abstractmethod
     def moved(self, state: SamplingState, us: Array, costs: Array) -> tuple[Inputs, Inputs]:
         """Mean and standard deviations after an update; `costs` are infinite where a run is not finite."""
-        raise NotImplementedError
 
     def done(self, state: SamplingState) -> Bool[Array, ""]:
         """Whether the number of updates is reached."""

@@ -42,11 +42,12 @@ def determined(one: Candidate, data: Record) -> dict[str, Any]:
     fitted, rest = eqx.partition(one.model, _fitted(one))
     errors = lambda model, data: FreeRun().residuals(eqx.combine(model, rest), data)
     jacobian, order = eqx.filter_jit(sensitivities)(errors, fitted, part), _line(one.model).A.shape[0]
-    try:
-        found = identifiability(fitted, jacobian=jacobian, network=lambda m: [m.start.W, *_networks(one, m)])
-    except (ValueError, np.linalg.LinAlgError):  # derivatives of a free run that grow beyond all numbers
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_finite = np.isfinite(np.sum(np.square(np.asarray(jacobian, float))))
+    if not is_finite:  # the derivatives of a long free run can grow beyond all numbers
         words = "not judged: along the free run the derivatives by the entries grow beyond what can be decomposed"
         return {"determined": None, "entries": None, "basis": order**2, "absorbed": None, "finding": words}
+    found = identifiability(fitted, jacobian=jacobian, network=lambda m: [m.start.W, *_networks(one, m)])
     total = len(found.names)
     known = total - len(found.directions)
     absorbed = int(np.sum(found.absorbed > 30.0))

@@ -214,6 +214,7 @@ EYE = jnp.eye(3)[:, :2]
         ({"jacobian": jnp.eye(3)}, r"`jacobian`: got shape \(3, 3\); expected \(residuals, 2\)"),
         ({"matrix": EYE}, r"`matrix`: got shape \(3, 2\); expected \(2, 2\)"),
         ({"jacobian": EYE * jnp.nan}, "`jacobian`: got numbers that are NaN"),
+        ({"jacobian": EYE * 1e155}, "or overflow when squared; expected finite numbers"),
         ({"matrix": -jnp.eye(2)}, "`matrix`: got a matrix with the negative eigenvalue"),
         ({"jacobian": EYE, "limit": 0.5}, "`limit`: got 0.5"),
         ({"jacobian": EYE, "variance": 0.0}, "`variance`: got 0.0"),
