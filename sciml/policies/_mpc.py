@@ -137,7 +137,8 @@ class MPC(AbstractPolicy):
             instance: `(x, w) -> p`, the instance of the problem from what is seen and the exogenous signal. By default
                 `p` is the state alone, or `(x, w)`. For previews let `w` be a window; see `previews`.
             soft: price of one unit of violation of the path limits, as in `elastic`; None keeps them hard. Above the
-                largest multiplier the penalty is exact: limits that can be met are met.
+                largest multiplier the penalty is exact: a plan that meets the limits stays a local minimum. A nonconvex
+                problem may have others, which do not meet them.
             soft_bounds: the same for bounds on states, one number for all; None keeps them hard. A disturbance
                 can push the state beyond hard ones, and then no plan exists.
             curvature: of the quadratic price beside, as in `elastic`; smooths inputs where limits begin to be violated.
