@@ -125,7 +125,7 @@ ORDER: dict[str, dict[str, str]] = {
 # Tools for those who write solvers, losses or programs of another kind: under Extending, after the protocols.
 TOOLS = {
     "core": "AbstractTransform resolve is_transform iterate invalid wrong_type explain as_arrays as_floats batch_size "
-    "ravel slice_batch stack stop_gradient "
+    "ravel slice_batch stack stop_gradient check_policy policy_start policy_step policy_report "
     "tree_allfinite tree_size tree_where where_needed progress_bar RobustLU DampedInverse cholesky solve_cholesky "
     "solve_triangular one_at_a_time",
     "programs": "flatten FlatProgram Layout unflatten_duals flat_residual bounds constraints Quadratic null_space "

@@ -10,7 +10,13 @@ from ._linalg import (
     solve_cholesky as solve_cholesky,
     solve_triangular as solve_triangular,
 )
-from ._policy import AbstractPolicy as AbstractPolicy
+from ._policy import (
+    AbstractPolicy as AbstractPolicy,
+    check_policy as check_policy,
+    policy_report as policy_report,
+    policy_start as policy_start,
+    policy_step as policy_step,
+)
 from ._progress import progress_bar as progress_bar
 from ._results import is_successful as is_successful, message as message, RESULTS as RESULTS, tally as tally
 from ._robust_lu import DampedInverse as DampedInverse, RobustLU as RobustLU

@@ -8,9 +8,7 @@ import jax
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from sciml.core import as_arrays, as_floats, check_key, invalid
-
-from ._wrapped import act, check_policy, report_of, start
+from sciml.core import as_arrays, as_floats, check_key, check_policy, invalid, policy_report, policy_start, policy_step
 
 
 class Controller:
@@ -55,7 +53,7 @@ class Controller:
 
     def reset(self, x0: Any, w: Any = None) -> None:
         """Begin a new run at `x0`: the memory is as at the beginning."""
-        self.memory = eqx.filter_jit(start)(self._policy, as_floats(x0, "x0"), as_arrays(w))
+        self.memory = eqx.filter_jit(policy_start)(self._policy, as_floats(x0, "x0"), as_arrays(w))
         self.report: Any = None
         self.seconds: float | None = None
 
@@ -86,5 +84,5 @@ class Controller:
 
 def _step(policy: Any, memory: Any, x: Any, w: Any, key: Any) -> tuple[Any, Any, Any]:
     """Input, memory and report of one step."""
-    u, memory = act(policy, memory, x, w, key)
-    return u, memory, report_of(policy, memory)
+    u, memory = policy_step(policy, memory, x, w, key)
+    return u, memory, policy_report(policy, memory)

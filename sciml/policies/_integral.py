@@ -8,10 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from sciml.core import AbstractPolicy, as_floats, invalid, one_at_a_time
+from sciml.core import (
+    AbstractPolicy,
+    as_floats,
+    check_policy,
+    invalid,
+    one_at_a_time,
+    policy_report,
+    policy_start,
+    policy_step,
+)
 from sciml.nn._squash import check_bounds, constant, numbers
-
-from ._wrapped import act, check_policy, report_of, start
 
 _pinv = one_at_a_time(jnp.linalg.pinv)
 
@@ -103,7 +110,7 @@ class IntegralAction(AbstractPolicy):
 
     def init(self, x0: Any, w: Any) -> tuple[Float[Array, " y"], Float[Array, "y u"], Any]:
         """An integral of zero, the pseudo-inverse of `L`, and the memory of the policy."""
-        return jnp.zeros(self.gain.shape[1], self.gain.dtype), _pinv(self.gain), start(self.policy, x0, w)
+        return jnp.zeros(self.gain.shape[1], self.gain.dtype), _pinv(self.gain), policy_start(self.policy, x0, w)
 
     def step(
         self, state: tuple[Any, Any, Any], x: Any, w: Any, *, key: PRNGKeyArray | None
@@ -115,7 +122,7 @@ class IntegralAction(AbstractPolicy):
                 it has columns.
         """
         z, release, inner = state
-        first, inner = act(self.policy, inner, x, w, key)
+        first, inner = policy_step(self.policy, inner, x, w, key)
         error = jnp.asarray(self.error(x, w))
         for name, value, size in (("policy", first, self.gain.shape[0]), ("error", error, self.gain.shape[1])):
             if jnp.shape(value) != (size,):
@@ -128,4 +135,4 @@ class IntegralAction(AbstractPolicy):
 
     def report(self, state: tuple[Any, Any, Any]) -> Any:
         """What the wrapped policy tells."""
-        return report_of(self.policy, state[2])
+        return policy_report(self.policy, state[2])

@@ -6,10 +6,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from sciml.core import AbstractPolicy, as_floats, cholesky, invalid
+from sciml.core import AbstractPolicy, as_floats, cholesky, invalid, policy_report, policy_start, policy_step
 from sciml.simulation import AbstractObserver
-
-from ._wrapped import act, report_of, start
 
 
 class OutputFeedback(AbstractPolicy):
@@ -59,7 +57,7 @@ class OutputFeedback(AbstractPolicy):
     def init(self, x0: Any, w: Any) -> tuple[Any, Any]:
         """The memories of observer and policy; the observer starts from its own `start`, not from `x0`."""
         memory = self.observer.init()
-        return memory, start(self.policy, self.observer.estimate(memory), w)
+        return memory, policy_start(self.policy, self.observer.estimate(memory), w)
 
     def step(
         self, state: tuple[Any, Any], x: Float[Array, " y"], w: Any, *, key: PRNGKeyArray | None
@@ -79,9 +77,9 @@ class OutputFeedback(AbstractPolicy):
         is_measured = jnp.isfinite(y)
         memory = self.observer.correct(memory, jnp.where(is_measured, y, 0.0), None, is_measured)
         estimate = self.observer.estimate(memory)
-        u, inner = act(self.policy, inner, estimate, w, key)
+        u, inner = policy_step(self.policy, inner, estimate, w, key)
         return u, (self.observer.predict(memory, u), inner)
 
     def report(self, state: tuple[Any, Any]) -> Any:
         """What the policy behind the observer tells."""
-        return report_of(self.policy, state[1])
+        return policy_report(self.policy, state[1])

@@ -10,7 +10,19 @@ import jax.random as jr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, PRNGKeyArray
 
-from sciml.core import AbstractPolicy, batch_size, check_key, invalid, RESULTS, Trajectory, wrong_type
+from sciml.core import (
+    AbstractPolicy,
+    batch_size,
+    check_key,
+    check_policy,
+    invalid,
+    policy_report,
+    policy_start,
+    policy_step,
+    RESULTS,
+    Trajectory,
+    wrong_type,
+)
 from sciml.systems import AbstractContinuousSystem, AbstractDiscreteSystem
 
 from ._times import as_state
@@ -92,10 +104,7 @@ def _check_kinds(system: Any, policy: Any) -> None:
     if not isinstance(system, AbstractDiscreteSystem):
         fix = "subclass `systems.AbstractDiscreteSystem`, with `dt` and a `step`, and pass an instance"
         raise wrong_type("system", repr(system), "a system in discrete time", fix)
-    if isinstance(policy, type) or not (callable(policy) or isinstance(policy, AbstractPolicy)):
-        got = f"an array of shape {policy.shape}" if eqx.is_array(policy) else repr(policy)
-        fix = "for known inputs `lambda x, w: w` with `exogenous=us`; for a system without input `lambda x, w: None`"
-        raise wrong_type("policy", got, "a function `(x, w) -> u`, or an `AbstractPolicy` object", fix)
+    check_policy(policy)
 
 
 def _length(exogenous: Any, steps: int | None) -> int:
@@ -115,19 +124,11 @@ def _length(exogenous: Any, steps: int | None) -> int:
     return length
 
 
-def _act(policy: Any, memory: Any, seen: Any, w: Any, key: Any) -> tuple[Any, Any]:
-    """The input and the next memory, of a policy with or without memory."""
-    if isinstance(policy, AbstractPolicy):
-        return policy.step(memory, seen, w, key=key)
-    return policy(seen, w), memory
-
-
 def _check_loop(system: AbstractDiscreteSystem, policy: Any, x0: Any, w: Any, observe: Any, key: Any) -> None:
     """Raise unless policy and system fit each other and the state."""
 
     def act() -> Any:
-        memory = policy.init(x0, w) if isinstance(policy, AbstractPolicy) else None
-        return _act(policy, memory, observe(x0), w, key)[0]
+        return policy_step(policy, policy_start(policy, x0, w), observe(x0), w, key)[0]
 
     u = eqx.filter_eval_shape(act)
     shape = system.input_shape()
@@ -225,14 +226,14 @@ def _rollout(
     ts = jnp.arange(steps + 1).astype(dtype) * jnp.asarray(system.dt).astype(dtype)
     keys = None if key is None else jr.split(key, steps)
     w0 = jax.tree.map(lambda a: a[0], exogenous)
-    memory = policy.init(x0, w0) if isinstance(policy, AbstractPolicy) else None
+    memory = policy_start(policy, x0, w0)
 
     def step(t: Array, x: Any, u: Any) -> Any:
         x_next = system.step(t, unpack(x), u)
         return _pack(x_next)[0]
 
     key0 = None if keys is None else keys[0]
-    u_like = jax.eval_shape(lambda: _act(policy, memory, observe(x0), w0, key0)[0])
+    u_like = jax.eval_shape(lambda: policy_step(policy, memory, observe(x0), w0, key0)[0])
     u_safe = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), u_like)
     safe = jax.lax.stop_gradient((start, u_safe))
     # Captured tracers (a system inside `grad`) become explicit arguments, as a custom derivative rule needs them.
@@ -241,11 +242,11 @@ def _rollout(
     def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
         x, memory, alive = carry
         t, w, key = inputs
-        u, new_memory = _act(policy, memory, observe(unpack(x)), w, key)
+        u, new_memory = policy_step(policy, memory, observe(unpack(x)), w, key)
         x_next = _guarded(step, t, x, u, safe)
         alive = alive & _is_sound(x_next)
         x, memory = jax.tree.map(lambda a, b: jnp.where(alive, a, b), (x_next, new_memory), (x, memory))
-        report = policy.report(memory) if isinstance(policy, AbstractPolicy) else None
+        report = policy_report(policy, memory)
         return (x, memory, alive), (x, u, alive, report)
 
     carry = (start, memory, jnp.asarray(True))

@@ -30,21 +30,21 @@ class Scaling(eqx.Module):
         return Record(data.t, u, y, data.is_measured, data.length)
 
 
-def scale_records(data: Record, *, centre: bool = True) -> Scaling:
+def scale_records(data: Record, *, center: bool = True) -> Scaling:
     """The maps that give every channel of `data` mean 0 and standard deviation 1, over all samples of all records.
 
     `systems.models.scaled` puts them around a model, which is then saved, simulated and controlled in physical units.
 
     Args:
         data: the training part only, one record or several. Missing samples and padding do not count.
-        centre: whether to subtract means. Without, channels are divided by their root mean square. A linear system that
+        center: whether to subtract means. Without, channels are divided by their root mean square. A linear system that
             is at rest at zero stays linear only then: the means of a record that is no steady operation (a building
             that warms up, say) are no equilibrium, and subtracting them adds an offset, which takes a state to model.
 
     Returns:
-        The maps; a constant channel is only shifted (scale 1), or without `centre` divided by its size.
+        The maps; a constant channel is only shifted (scale 1), or without `center` divided by its size.
     """
-    standardiser = _standardiser if centre else _divider
+    standardiser = _standardiser if center else _divider
     live = jnp.broadcast_to(data.is_sample[..., None], data.y.shape[:-1] + (1,))
     u = None
     if data.u is not None:

@@ -79,12 +79,12 @@ def test_scaling_ignores_padding_and_missing_samples():
 
 def test_scaling_without_centring_only_divides():
     data = stack(ragged())
-    scaling, size = scale_records(data, centre=False), lambda x: np.sqrt(np.nanmean(x**2, axis=0))
+    scaling, size = scale_records(data, center=False), lambda x: np.sqrt(np.nanmean(x**2, axis=0))
     y = np.concatenate([np.where(p.is_measured, p.y, np.nan) for p in ragged()])
     np.testing.assert_array_equal(scaling.y.mean, 0.0)
     np.testing.assert_allclose(scaling.y.scale, size(y), rtol=1e-12)
     np.testing.assert_allclose(scaling.u.scale, size(np.concatenate([p.u for p in ragged()])), rtol=1e-12)
-    none = scale_records(record(np.zeros(7), dt=1.0), centre=False)
+    none = scale_records(record(np.zeros(7), dt=1.0), center=False)
     assert none.y.scale[0] == 1.0
 
 

@@ -47,7 +47,7 @@ def run(seed: int, part: str) -> list[Finding]:
     tests = [record(part, 100 + 10 * seed + k, 3000 + 1200 * k, 1000 + STEPS) for k in range(3)]
     # A run starts in the middle, far from the uniform temperatures at its beginning.
     test = sciml.sources.stack([cut(one, length=STEPS + LAG, stride=STEPS + LAG) for one in tests])
-    scaling = scale_records(data, centre=False)
+    scaling = scale_records(data, center=False)
     inside = scaling.apply(data)
     model, _ = subspace(inside, 4, lag=LAG)
     errors = judge(model, scaling.apply(test))
